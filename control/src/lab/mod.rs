@@ -1,0 +1,1 @@
+//! A node and its pods as network namespaces.

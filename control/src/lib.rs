@@ -1,0 +1,23 @@
+//! What podgate should allow, and the program that says so.
+//!
+//! ```text
+//! model    Kubernetes objects as podgate uses them
+//! source   where they come from: a directory, watched
+//! compile  model to snapshot
+//! oracle   the naive evaluator that tests compare with
+//! net      namespaces, links, bridges and qdiscs, over netlink
+//! lab      a node and its pods as network namespaces
+//! agent    attach, publish, supervise
+//! api      the local socket: status and events
+//! cli      one file a command
+//! ```
+
+pub mod agent;
+pub mod api;
+pub mod cli;
+pub mod compile;
+pub mod lab;
+pub mod model;
+pub mod net;
+pub mod oracle;
+pub mod source;

@@ -1,0 +1,2 @@
+//! The podgate program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Namespaces, links, bridges and qdiscs, over netlink.

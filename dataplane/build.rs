@@ -1,0 +1,2 @@
+//! Compiles the steering programs.
+fn main() {}

@@ -1,0 +1,21 @@
+//! The compiled form of all policy, and its lookup. Immutable; made by `podgate-control`.
+//!
+//! ```text
+//! cause     why a side allowed or denied
+//! ranges    allowed ports of one (source identity, destination identity) pair
+//! table     the pair matrix
+//! prefix    addresses outside to identities
+//! endpoint  addresses of pods and nodes to identities
+//! ```
+
+mod cause;
+mod endpoint;
+mod prefix;
+mod ranges;
+mod table;
+
+pub use cause::{Cause, RuleId};
+pub use endpoint::{Endpoint, EndpointId, EndpointKind, EndpointMap};
+pub use prefix::{OverlappingSpans, PrefixMap, Span};
+pub use ranges::{PortRange, RangeList};
+pub use table::{Half, ListId, PolicyTable, PolicyVerdict, Row, TableError};

@@ -1,0 +1,129 @@
+//! Everything a worker needs to decide, as of one moment. Immutable.
+
+use podgate_flowtable::{Addr, Epoch};
+
+use crate::mac::Mac;
+use crate::policy::{EndpointId, EndpointMap, PolicyTable, RuleId};
+use crate::tag::{MAX_PORTS, PortId};
+
+/// The pod behind a guarded port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PortBinding {
+    /// The pod.
+    pub endpoint: EndpointId,
+    /// The MAC address of the pod's own device.
+    pub mac: Mac,
+    /// The pod's addresses; link-local ones too.
+    pub addresses: Box<[Addr]>,
+}
+
+/// What a rule is called: the policy it stands in, the direction, and which of its rules.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct RuleName {
+    /// Index in [`Names::policies`].
+    pub policy: u32,
+    /// Whether it stands under `egress`.
+    pub egress: bool,
+    /// Position under `ingress` or `egress`, from 0.
+    pub index: u32,
+}
+
+/// Which policies isolate an endpoint; they are named when nothing allows.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Isolation {
+    /// Policies that isolate it for egress (indices in [`Names::policies`]).
+    pub egress: Box<[u32]>,
+    /// Policies that isolate it for ingress.
+    pub ingress: Box<[u32]>,
+}
+
+/// Names for the numbers. Never read for a frame, only to say what happened to one.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Names {
+    /// `namespace/name` of each policy.
+    pub policies: Vec<String>,
+    /// Each rule, by [`RuleId`].
+    pub rules: Vec<RuleName>,
+    /// `namespace/name` of pods, `node:name` of nodes, by [`EndpointId`].
+    pub endpoints: Vec<String>,
+    /// What isolates each endpoint, by [`EndpointId`].
+    pub isolation: Vec<Isolation>,
+}
+
+impl Names {
+    /// `namespace/name` of the endpoint.
+    pub fn endpoint(&self, id: EndpointId) -> Option<&str> {
+        self.endpoints.get(id.0 as usize).map(String::as_str)
+    }
+
+    /// The policy a rule stands in, and the rule.
+    pub fn rule(&self, id: RuleId) -> Option<(&str, &RuleName)> {
+        let rule = self.rules.get(id.0 as usize)?;
+        Some((self.policies.get(rule.policy as usize)?, rule))
+    }
+}
+
+/// Switches of the step that an operator can turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Switches {
+    /// Drop tunnels from pods to node addresses, whatever policy says. On by default: what the
+    /// node unwraps carries an inner source of the sender's choice.
+    pub drop_tunnels_to_nodes: bool,
+    /// Decide live flows again when policy changes, and cut those no longer allowed. On by default.
+    pub recheck_live_flows: bool,
+}
+
+impl Default for Switches {
+    fn default() -> Self {
+        Self { drop_tunnels_to_nodes: true, recheck_live_flows: true }
+    }
+}
+
+/// What is in force.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Its number; every publication has a new one.
+    pub epoch: Epoch,
+    /// The pod behind each port, by port number.
+    ports: Box<[Option<PortBinding>]>,
+    /// Addresses to identities.
+    pub endpoints: EndpointMap,
+    /// Pairs of identities to allowed ports.
+    pub policy: PolicyTable,
+    /// Switches.
+    pub switches: Switches,
+    /// Names, for events and tools.
+    pub names: Names,
+}
+
+impl Snapshot {
+    /// A snapshot in which no port is bound.
+    pub fn new(
+        epoch: Epoch,
+        endpoints: EndpointMap,
+        policy: PolicyTable,
+        switches: Switches,
+        names: Names,
+    ) -> Self {
+        Self { epoch, ports: vec![None; MAX_PORTS].into(), endpoints, policy, switches, names }
+    }
+
+    /// Binds `port` to a pod.
+    pub fn bind(&mut self, port: PortId, binding: PortBinding) {
+        self.ports[port.index()] = Some(binding);
+    }
+
+    /// The pod behind `port`, if one is known.
+    #[inline]
+    pub fn binding(&self, port: PortId) -> Option<&PortBinding> {
+        self.ports[port.index()].as_ref()
+    }
+
+    /// Every bound port.
+    pub fn bindings(&self) -> impl Iterator<Item = (PortId, &PortBinding)> {
+        self.ports
+            .iter()
+            .enumerate()
+            .filter_map(|(number, binding)| Some((PortId::new(number as u16)?, binding.as_ref()?)))
+    }
+}

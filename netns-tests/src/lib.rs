@@ -1,0 +1,1 @@
+//! Namespaces, pods, traffic and faults for the live tests.
