@@ -1,0 +1,217 @@
+//! Programs and maps: new ones, or those a former gateway left behind.
+
+use std::path::Path;
+
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, XskMap};
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
+use aya::programs::xdp::XdpLink;
+use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, Xdp, XdpMode};
+use aya::{Ebpf, EbpfLoader};
+
+use super::layout::{CONFIG_WORDS, COUNTS, PORT_WORDS, port_of};
+use super::pins::Pins;
+use super::{Lane, SteerConfig, SteerError};
+use crate::tag::PortId;
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steer.bpf.o"));
+
+/// The loaded programs, and the maps through which they are told what to do.
+pub struct Steering {
+    programs: Ebpf,
+    pub(super) pins: Pins,
+    config: Array<MapData, [u32; CONFIG_WORDS]>,
+    pub(super) ports: HashMap<MapData, u32, [u32; PORT_WORDS]>,
+    pub(super) devices: Array<MapData, u32>,
+    pub(super) counts: PerCpuArray<MapData, [u64; COUNTS]>,
+}
+
+/// What a worker needs of the steering: to register its sockets and to show that it lives.
+pub struct SocketMaps {
+    sockets: XskMap<MapData>,
+    heartbeats: Array<MapData, u64>,
+}
+
+macro_rules! map {
+    ($ebpf:expr, $name:literal, $kind:ident) => {
+        $kind::try_from($ebpf.take_map($name).ok_or(SteerError::Missing($name))?)
+            .map_err(|source| SteerError::Map { map: $name, source })?
+    };
+}
+
+impl Steering {
+    /// Loads the programs. Maps that are pinned in `pins` already are used as they are: the state
+    /// of a former gateway is adopted.
+    pub fn load(pins: &Path) -> Result<Self, SteerError> {
+        std::fs::create_dir_all(pins).map_err(|source| SteerError::Pins { path: pins.into(), source })?;
+        let mut programs = EbpfLoader::new().default_map_pin_directory(pins).load(OBJECT)?;
+        for name in ["from_pod", "to_pod", "deliver"] {
+            let program = classifier(&mut programs, name)?;
+            program.load().map_err(|source| SteerError::Verify { program: name, source })?;
+        }
+        for lane in Lane::ALL {
+            let program = xdp(&mut programs, lane)?;
+            program.load().map_err(|source| SteerError::Verify { program: lane.program(), source })?;
+        }
+        Ok(Self {
+            pins: Pins(pins.into()),
+            config: map!(programs, "config", Array),
+            ports: map!(programs, "ports", HashMap),
+            devices: map!(programs, "devices", Array),
+            counts: map!(programs, "counts", PerCpuArray),
+            programs,
+        })
+    }
+
+    /// Tells the programs. In force with the next frame.
+    pub fn configure(&mut self, config: &SteerConfig) -> Result<(), SteerError> {
+        self.config.set(0, config.words(), 0).map_err(|source| SteerError::Map { map: "config", source })
+    }
+
+    /// The secret mark that decided frames carry, 0 before the first [`Steering::configure`].
+    pub fn mark(&self) -> Result<u32, SteerError> {
+        let words = self.config.get(&0, 0).map_err(|source| SteerError::Map { map: "config", source })?;
+        Ok(words[3])
+    }
+
+    /// Devices that are guarded already, by ifindex, as a former gateway left them.
+    pub fn adopted(&self) -> Result<Vec<(u32, PortId)>, SteerError> {
+        let entries = self.ports.iter().collect::<Result<Vec<_>, _>>();
+        let entries = entries.map_err(|source| SteerError::Map { map: "ports", source })?;
+        Ok(entries.into_iter().filter_map(|(ifindex, words)| Some((ifindex, port_of(words)?))).collect())
+    }
+
+    /// Maps for one worker, opened anew from their pins so that workers share nothing.
+    pub fn socket_maps(&self) -> Result<SocketMaps, SteerError> {
+        let open = |map: &'static str| {
+            MapData::from_pin(self.pins.0.join(map)).map_err(|source| SteerError::Map { map, source })
+        };
+        let sockets = aya::maps::Map::XskMap(open("sockets")?);
+        let heartbeats = aya::maps::Map::Array(open("heartbeats")?);
+        Ok(SocketMaps {
+            sockets: sockets.try_into().map_err(|source| SteerError::Map { map: "sockets", source })?,
+            heartbeats: heartbeats
+                .try_into()
+                .map_err(|source| SteerError::Map { map: "heartbeats", source })?,
+        })
+    }
+
+    /// Attaches `deliver` to the kernel side of a lane's trunk. Call it in that side's network
+    /// namespace.
+    pub fn attach_deliver(&mut self, lane: Lane, trunk0: &str) -> Result<(), SteerError> {
+        let pin = self.pins.deliver(lane);
+        self.attach_classifier("deliver", trunk0, TcAttachType::Ingress, &pin, Order::Replace)
+    }
+
+    /// Attaches the lane's XDP program to the gateway side of its trunk. Call it in that side's
+    /// network namespace.
+    pub fn attach_steer(&mut self, lane: Lane, trunk1: &str) -> Result<(), SteerError> {
+        let failed = |source| SteerError::Attach { program: lane.program(), device: trunk1.into(), source };
+        let pin = self.pins.steer(lane);
+        let program = xdp(&mut self.programs, lane)?;
+        let link = |source| SteerError::Link { program: lane.program(), device: trunk1.into(), source };
+        if let Ok(pinned) = PinnedLink::from_pin(&pin) {
+            let old = XdpLink::try_from(FdLink::from(pinned)).map_err(link)?;
+            if let Ok(id) = program.attach_to_link(old) {
+                // Kept by its pin.
+                drop(program.take_link(id).map_err(failed)?);
+                return Ok(());
+            }
+            // The device it was on is gone.
+            let _ = std::fs::remove_file(&pin);
+        }
+        let id = program.attach(trunk1, XdpMode::Driver).map_err(failed)?;
+        let fresh = FdLink::try_from(program.take_link(id).map_err(failed)?).map_err(link)?;
+        fresh.pin(&pin).map_err(|source| SteerError::Pin { path: pin.clone(), source })?;
+        Ok(())
+    }
+
+    /// Attaches a classifier at the head of the device's chain and pins the link.
+    pub(super) fn attach_classifier(
+        &mut self,
+        name: &'static str,
+        device: &str,
+        hook: TcAttachType,
+        pin: &Path,
+        order: Order,
+    ) -> Result<(), SteerError> {
+        let failed = |source| SteerError::Attach { program: name, device: device.into(), source };
+        let link_failed = |source| SteerError::Link { program: name, device: device.into(), source };
+        let program = classifier(&mut self.programs, name)?;
+        let held = PinnedLink::from_pin(pin).ok().map(FdLink::from);
+        let held = match (held, order) {
+            (Some(old), Order::Replace) => {
+                let old = SchedClassifierLink::try_from(old).map_err(link_failed)?;
+                if let Ok(id) = program.attach_to_link(old) {
+                    // Kept by its pin.
+                    drop(program.take_link(id).map_err(failed)?);
+                    return Ok(());
+                }
+                // The device it was on is gone, and its number was given to another one.
+                None
+            }
+            (held, _) => held,
+        };
+        let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+        let id = program.attach_with_options(device, hook, options).map_err(failed)?;
+        let link = FdLink::try_from(program.take_link(id).map_err(failed)?).map_err(link_failed)?;
+        // Pinned aside and then renamed over the old pin: at no instant is the device without a
+        // link that would outlive us.
+        // (bpffs takes no dots in names.)
+        let mut aside = pin.as_os_str().to_owned();
+        aside.push("_new");
+        let aside = std::path::PathBuf::from(aside);
+        link.pin(&aside).map_err(|source| SteerError::Pin { path: aside.clone(), source })?;
+        std::fs::rename(&aside, pin).map_err(|source| SteerError::Pins { path: pin.into(), source })?;
+        drop(held);
+        Ok(())
+    }
+
+    /// The kernel's number of a loaded program.
+    pub(super) fn program_id(&mut self, name: &'static str) -> Result<u32, SteerError> {
+        let program = classifier(&mut self.programs, name)?;
+        let info = program.info().map_err(|source| SteerError::Verify { program: name, source })?;
+        Ok(info.id())
+    }
+}
+
+/// What to do where a link is pinned already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Order {
+    /// Put the new program in the old one's place, atomically.
+    Replace,
+    /// Attach anew at the head, then let the old link go.
+    ToHead,
+}
+
+fn classifier<'a>(programs: &'a mut Ebpf, name: &'static str) -> Result<&'a mut SchedClassifier, SteerError> {
+    let program = programs.program_mut(name).ok_or(SteerError::Missing(name))?;
+    program.try_into().map_err(|source| SteerError::Verify { program: name, source })
+}
+
+fn xdp(programs: &mut Ebpf, lane: Lane) -> Result<&mut Xdp, SteerError> {
+    let name = lane.program();
+    let program = programs.program_mut(name).ok_or(SteerError::Missing(name))?;
+    program.try_into().map_err(|source| SteerError::Verify { program: name, source })
+}
+
+impl SocketMaps {
+    /// Puts `socket` behind `queue` of `lane`. The kernel takes it out when the socket closes.
+    pub fn register(
+        &mut self,
+        lane: Lane,
+        queue: u32,
+        socket: impl std::os::fd::AsRawFd,
+    ) -> Result<(), SteerError> {
+        self.sockets
+            .set(lane.slot(queue), socket, 0)
+            .map_err(|source| SteerError::Map { map: "sockets", source })
+    }
+
+    /// The worker behind `queue` lives. `now_nanos` is on CLOCK_MONOTONIC.
+    pub fn beat(&mut self, queue: u32, now_nanos: u64) -> Result<(), SteerError> {
+        self.heartbeats
+            .set(queue, now_nanos, 0)
+            .map_err(|source| SteerError::Map { map: "heartbeats", source })
+    }
+}
