@@ -59,7 +59,7 @@ impl Netlink {
     /// The addresses of one device of another namespace, as this namespace numbers it.
     pub async fn addresses_in(&self, netns_id: i32, index: u32) -> Result<Vec<DeviceAddress>, NetError> {
         let mut found = Vec::new();
-        // With no family, the kernel's own loop over families ignores the other namespace.
+        // Namespace and device are filters of each family's own dump (inet_dump_addr, inet6_dump_addr).
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut message = AddressMessage::default();
             message.header.family = family;

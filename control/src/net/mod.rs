@@ -17,6 +17,8 @@
 //! generic    generic netlink: families by name, nested attributes
 //! ethtool    device features
 //! napi       threaded polling and interrupt deferral of a device's queues
+//! ports      the pod end of every bridge port
+//! monitor    links and addresses as they change
 //! ```
 
 mod address;
@@ -26,9 +28,11 @@ mod ethtool;
 mod generic;
 mod link;
 mod links;
+mod monitor;
 mod napi;
 mod netlink;
 mod netns;
+mod ports;
 mod qdisc;
 mod route;
 mod sysctl;
@@ -38,8 +42,10 @@ pub use create::{BridgeOptions, Snooping, VethEnd};
 pub use error::NetError;
 pub use ethtool::{Ethtool, Feature, Switch, offload};
 pub use link::{AdminState, Link, LinkKind, Peer};
+pub use monitor::{Event, Monitor};
 pub use napi::{Napi, NapiChange, NapiThread, Napis};
 pub use netlink::Netlink;
 pub use netns::Netns;
+pub use ports::PodEnd;
 pub use qdisc::{Pfifo, Queueing};
 pub use route::{MarkRule, Neighbour, Route};
