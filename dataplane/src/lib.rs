@@ -4,12 +4,22 @@
 //! tag        port and passage, as the trunk carries them
 //! mac        Ethernet addresses
 //! parse/     from bytes to what they say, bounded
+//! antispoof  a pod speaks for itself only
+//! neighbour  where ARP and neighbour discovery go
 //! policy/    the compiled policy and its lookup
 //! snapshot   everything a worker decides by, as of one moment
 //! verdict    forward or drop, and why
+//! counters   how often
+//! departures which pods' frames may come back from the host
+//! events     what is told about single frames
 //! ```
 
+pub mod antispoof;
+pub mod counters;
+pub mod departures;
+pub mod events;
 pub mod mac;
+pub mod neighbour;
 pub mod parse;
 pub mod policy;
 pub mod snapshot;
