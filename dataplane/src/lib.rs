@@ -8,6 +8,7 @@
 //! neighbour  where ARP and neighbour discovery go
 //! policy/    the compiled policy and its lookup
 //! snapshot   everything a worker decides by, as of one moment
+//! step/      all of it put together: what becomes of a frame
 //! verdict    forward or drop, and why
 //! counters   how often
 //! departures which pods' frames may come back from the host
@@ -23,5 +24,6 @@ pub mod neighbour;
 pub mod parse;
 pub mod policy;
 pub mod snapshot;
+pub mod step;
 pub mod tag;
 pub mod verdict;
