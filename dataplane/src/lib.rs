@@ -8,6 +8,7 @@
 //! neighbour  where ARP and neighbour discovery go
 //! policy/    the compiled policy and its lookup
 //! snapshot   everything a worker decides by, as of one moment
+//! step/      all of it put together: what becomes of a frame
 //! verdict    forward or drop, and why
 //! raw/       AF_XDP rings and the published pointer; the only `unsafe`
 //! steer/     the steering programs: load, attach, pin, detach
@@ -28,6 +29,7 @@ pub mod policy;
 pub mod raw;
 pub mod snapshot;
 pub mod steer;
+pub mod step;
 pub mod tag;
 pub mod verdict;
 pub mod worker;
