@@ -81,7 +81,9 @@ impl Paths {
         ignore_missing(std::fs::remove_dir_all(self.dir()))?;
         remove_if_empty(&Path::new(SYSTEM_BPFFS).join("podgate"))?;
         let own = self.own_bpffs();
-        if is_bpffs(&own) && std::fs::read_dir(&own)?.next().is_none() {
+        // The kernel puts files of its own there (progs.debug); instances are directories.
+        let in_use = |entry: io::Result<std::fs::DirEntry>| entry.is_ok_and(|entry| entry.path().is_dir());
+        if is_bpffs(&own) && !std::fs::read_dir(&own)?.any(in_use) {
             umount2(&own, MntFlags::MNT_DETACH)?;
         }
         if !is_bpffs(&own) {

@@ -101,7 +101,7 @@ pub fn main() -> ExitCode {
 
 fn log_to_stderr(format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("PODGATE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,aya=warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,aya=warn,netlink_proto=error,netlink_packet_route=error"));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match format {
         LogFormat::Text => logs.with_ansi(false).init(),
