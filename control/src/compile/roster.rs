@@ -186,7 +186,7 @@ fn plugged<'a>(
 /// The addresses of a pod: those in its status and the link-local ones it was plugged in with. A
 /// pod without status has those it was plugged in with.
 fn addresses(pod: &Pod, port: Option<&PortAssignment>, notes: &mut Vec<Note>) -> Vec<Addr> {
-    let mut addresses: Vec<Addr> = pod.addresses.iter().map(|address| Addr::from(*address)).collect();
+    let mut addresses = distinct(&pod.addresses);
     let adopt = addresses.is_empty();
     for address in port.into_iter().flat_map(|assignment| &assignment.addresses) {
         let addr = Addr::from(*address);
@@ -200,6 +200,18 @@ fn addresses(pod: &Pod, port: Option<&PortAssignment>, notes: &mut Vec<Note>) ->
         }
     }
     addresses
+}
+
+/// Each once, in order: an endpoint does not contest its own address.
+fn distinct(addresses: &[IpAddr]) -> Vec<Addr> {
+    let mut distinct = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        let addr = Addr::from(*address);
+        if !distinct.contains(&addr) {
+            distinct.push(addr);
+        }
+    }
+    distinct
 }
 
 fn is_link_local(address: IpAddr) -> bool {
@@ -224,28 +236,20 @@ fn nodes<'a>(cluster: &'a Cluster, locality: &'a Locality) -> Vec<NodeEntry<'a>>
                 Some(name) => node.name == name,
                 None => node.addresses.iter().any(mine),
             },
-            addresses: node.addresses.iter().map(|address| Addr::from(*address)).collect(),
+            addresses: distinct(&node.addresses),
         })
         .collect();
     if let Locality::Node { .. } = locality {
         // What is on this machine is this machine's: an address that floats between nodes too.
-        let own: HashSet<Addr> = own_addresses.iter().map(|address| Addr::from(*address)).collect();
-        for entry in entries.iter_mut().filter(|entry| !entry.own) {
+        let own = distinct(own_addresses);
+        for entry in &mut entries {
             entry.addresses.retain(|address| !own.contains(address));
         }
         let at = entries.iter().position(|entry| entry.own).unwrap_or_else(|| {
             entries.push(NodeEntry { name: own_name, own: true, addresses: Vec::new() });
             entries.len() - 1
         });
-        // Two Node objects with addresses of this machine are both this machine.
-        let held: HashSet<Addr> = entries
-            .iter()
-            .filter(|entry| entry.own)
-            .flat_map(|entry| entry.addresses.iter().copied())
-            .collect();
-        let mut more: Vec<_> = own.difference(&held).copied().collect();
-        more.sort_unstable();
-        entries[at].addresses.extend(more);
+        entries[at].addresses.extend(own);
     }
     entries
 }
