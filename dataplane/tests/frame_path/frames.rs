@@ -207,7 +207,7 @@ pub fn nd(source: &str, destination: &str, icmp_type: u8, target: &str, link: Op
 
 /// A router solicitation (133), advertisement (134) or redirect (137), or an MLD message.
 pub fn icmpv6(source: &str, destination: &str, icmp_type: u8) -> Vec<u8> {
-    let mut message = vec![0; 40];
+    let mut message = [0; 40];
     message[0] = icmp_type;
     let len = if icmp_type == 133 { 8 } else { 40 };
     raw(source, destination, ICMPV6, &message[..len])
