@@ -88,22 +88,23 @@ apt_install() {
         && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
 }
 
-# quietly TEXT COMMAND...: one calm line for a long command; all it printed, if it fails.
+# quietly TEXT COMMAND...: one calm line for a long command; the end of what it printed, if it fails.
 quietly() {
-    local text=$1 start=$SECONDS log
+    local text=$1 start=$SECONDS log code=0
     shift
     log=$(mktemp)
+    exec {log_fd}<>"$log"
+    rm "$log"
     printf '%s ... ' "$text"
-    if "$@" >"$log" 2>&1; then
+    "$@" >&"$log_fd" 2>&1 {log_fd}>&- || code=$?
+    if [ "$code" -eq 0 ]; then
         printf 'done%s\n' "$(took $((SECONDS - start)))"
-        rm -f "$log"
     else
-        local code=$?
         printf '%sfailed%s\n' "$red" "$plain"
-        tail -n 60 "$log" >&2
-        rm -f "$log"
-        give_up "$text: exit code $code" 1
+        tail -n 60 "/proc/self/fd/$log_fd" >&2
     fi
+    exec {log_fd}>&-
+    [ "$code" -eq 0 ] || give_up "$text: exit code $code" 1
 }
 
 # " (1 min 12 s)", or nothing for what took no time.
