@@ -1,1 +1,7 @@
 //! Namespaces, pods, traffic and faults for the live tests.
+//!
+//! ```text
+//! cases   truth tables of NetworkPolicy, read from `cases/`
+//! ```
+
+pub mod cases;
