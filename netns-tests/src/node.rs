@@ -87,7 +87,7 @@ impl Node {
              addr add {v6}/64 dev eth0 nodad\n\
              link set eth0 up\n\
              route add default via {}\n\
-             -6 route add default via {}\n",
+             route add ::/0 via {}\n",
             Self::V4,
             Self::V6
         ));
