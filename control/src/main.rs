@@ -1,2 +1,5 @@
 //! The podgate program.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    podgate_control::cli::main()
+}

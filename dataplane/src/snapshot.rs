@@ -1,9 +1,11 @@
 //! Everything a worker needs to decide, as of one moment. Immutable.
 
+use std::collections::HashMap;
+
 use podgate_flowtable::{Addr, Epoch};
 
 use crate::mac::Mac;
-use crate::policy::{EndpointId, EndpointMap, PolicyTable, RuleId};
+use crate::policy::{Endpoint, EndpointId, EndpointKind, EndpointMap, PolicyTable, RuleId};
 use crate::tag::{MAX_PORTS, PortId};
 
 /// The pod behind a guarded port.
@@ -15,6 +17,15 @@ pub struct PortBinding {
     pub mac: Mac,
     /// The pod's addresses; link-local ones too.
     pub addresses: Box<[Addr]>,
+}
+
+impl PortBinding {
+    /// Whether `addr` is the pod's. The link-local address formed from its MAC address is, listed
+    /// or not: the pod's kernel makes it before anyone can list it.
+    #[inline]
+    pub fn owns(&self, addr: Addr) -> bool {
+        self.addresses.contains(&addr) || addr == self.mac.link_local()
+    }
 }
 
 /// What a rule is called: the policy it stands in, the direction, and which of its rules.
@@ -86,6 +97,8 @@ pub struct Snapshot {
     pub epoch: Epoch,
     /// The pod behind each port, by port number.
     ports: Box<[Option<PortBinding>]>,
+    /// The port of each pod's MAC address; `None` if two pods have the same one.
+    macs: HashMap<Mac, Option<PortId>>,
     /// Addresses to identities.
     pub endpoints: EndpointMap,
     /// Pairs of identities to allowed ports.
@@ -105,11 +118,21 @@ impl Snapshot {
         switches: Switches,
         names: Names,
     ) -> Self {
-        Self { epoch, ports: vec![None; MAX_PORTS].into(), endpoints, policy, switches, names }
+        let (ports, macs) = (vec![None; MAX_PORTS].into(), HashMap::new());
+        Self { epoch, ports, macs, endpoints, policy, switches, names }
     }
 
     /// Binds `port` to a pod.
     pub fn bind(&mut self, port: PortId, binding: PortBinding) {
+        let mac = binding.mac;
+        if let Some(earlier) = self.ports[port.index()].take() {
+            let mut others = self.bindings().filter(|(_, other)| other.mac == earlier.mac);
+            let remaining = others.next().map(|(other, _)| other).filter(|_| others.next().is_none());
+            drop(others);
+            self.macs.insert(earlier.mac, remaining);
+        }
+        let is_shared = self.macs.contains_key(&mac) && self.bindings().any(|(_, other)| other.mac == mac);
+        self.macs.insert(mac, (!is_shared).then_some(port));
         self.ports[port.index()] = Some(binding);
     }
 
@@ -117,6 +140,44 @@ impl Snapshot {
     #[inline]
     pub fn binding(&self, port: PortId) -> Option<&PortBinding> {
         self.ports[port.index()].as_ref()
+    }
+
+    /// The port of the pod with this MAC address, if there is exactly one.
+    pub fn port_of(&self, mac: Mac) -> Option<PortId> {
+        self.macs.get(&mac).copied().flatten()
+    }
+
+    /// What stands behind `addr`. A local pod's autoconfigured link-local address is that pod, or
+    /// policy would take it for an address outside and let it pass.
+    #[inline]
+    pub fn resolve(&self, addr: Addr) -> Endpoint {
+        let endpoint = self.endpoints.resolve(addr);
+        if endpoint.kind == EndpointKind::Outside
+            && let Some(mac) = Mac::of_link_local(addr)
+            && let Some(port) = self.port_of(mac)
+            && let Some(pod) = self.pod(port, addr)
+        {
+            return pod;
+        }
+        endpoint
+    }
+
+    /// The pod behind `port`, as policy sees it when it uses `addr`, one of its own. Identities may
+    /// differ by address (`ipBlock`); a link-local address has that of another of its family.
+    pub fn pod(&self, port: PortId, addr: Addr) -> Option<Endpoint> {
+        let binding = self.binding(port)?;
+        let known = |addr: Addr| {
+            let endpoint = self.endpoints.resolve(addr);
+            let is_it = matches!(endpoint.kind, EndpointKind::LocalPod { .. })
+                && endpoint.id == Some(binding.endpoint);
+            is_it.then_some(endpoint)
+        };
+        known(addr)
+            .or_else(|| {
+                let same_family = binding.addresses.iter().filter(|other| other.is_v4() == addr.is_v4());
+                same_family.copied().find_map(known)
+            })
+            .or_else(|| binding.addresses.iter().copied().find_map(known))
     }
 
     /// Every bound port.

@@ -1,1 +1,32 @@
-//! Attach, publish, supervise.
+//! Attach, publish, supervise: the gateway as one running thing.
+//!
+//! ```text
+//! options    what it is told
+//! paths      where it keeps things
+//! preflight  what must be so before anything is touched
+//! trunk      the veth pairs that carry frames to the workers
+//! ports      which devices are guarded, and which pod is behind each
+//! gateway    all of it, put together; its status
+//! history    events with names, kept for a while and passed on
+//! supervise  the loop: manifests, links, signals, the clock
+//! detach     taking everything down
+//! ```
+
+mod detach;
+mod gateway;
+mod history;
+mod options;
+mod paths;
+mod ports;
+mod preflight;
+mod supervise;
+mod trunk;
+
+pub use detach::{DetachError, DetachReport, LockError, detach};
+pub use gateway::{Gateway, StartError};
+pub use history::History;
+pub use options::{OnExit, RunOptions};
+pub use paths::{Paths, list_instances};
+pub use preflight::PreflightError;
+pub use supervise::{RunError, run};
+pub use trunk::TRUNK_MTU;

@@ -1,1 +1,115 @@
-//! One file a command.
+//! The command line: one file a command.
+//!
+//! Exit codes: 0 fine; 1 an expectation or a finding failed, or the command run in a pod did; 2 bad
+//! usage or input. Errors go to stderr and say what to do.
+
+mod detach;
+mod gateway_args;
+mod instance;
+mod lab;
+mod observe;
+mod run;
+mod status;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A userspace packet-filtering gateway for Kubernetes network policy.
+#[derive(Debug, Parser)]
+#[command(name = "podgate", version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    /// How to log to stderr.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "PODGATE_LOG_FORMAT")]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum LogFormat {
+    /// One line a message.
+    Text,
+    /// One JSON object a message.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    Detach(detach::DetachArgs),
+    Status(status::StatusArgs),
+    Observe(observe::ObserveArgs),
+    Lab(lab::LabArgs),
+    /// Print a completion script for a shell.
+    #[command(after_help = "Example:\n  podgate completions bash > /etc/bash_completion.d/podgate")]
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    #[command(hide = true)]
+    Responder(lab::ResponderArgs),
+}
+
+/// How a command ended, other than well.
+pub(crate) enum Failure {
+    /// With this exit code; everything there is to say has been said.
+    Code(u8),
+    /// With an error that is yet to be told; exit code 2.
+    Error(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+type Outcome = Result<(), Failure>;
+
+/// Runs the program with the process's arguments.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr(cli.log_format);
+    let outcome = match cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Detach(args) => detach::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Observe(args) => observe::run(&args),
+        Command::Lab(args) => lab::run(args),
+        Command::Responder(args) => lab::respond(args),
+        Command::Completions { shell } => {
+            let mut command = <Cli as clap::CommandFactory>::command();
+            clap_complete::generate(shell, &mut command, "podgate", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Code(code)) => ExitCode::from(code),
+        Err(Failure::Error(error)) => {
+            // Someone stopped reading: `podgate observe | head`.
+            if error.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe) {
+                return ExitCode::SUCCESS;
+            }
+            eprintln!("podgate: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("PODGATE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,aya=warn,netlink_proto=error,netlink_packet_route=error"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match format {
+        LogFormat::Text => logs.with_ansi(false).init(),
+        LogFormat::Json => logs.json().init(),
+    }
+}
+
+/// A runtime for what waits: the control side needs no more than one thread.
+fn block_on<T>(future: impl Future<Output = T>) -> anyhow::Result<T> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future))
+}

@@ -1,1 +1,35 @@
-//! Where the objects come from.
+//! Where the objects come from: a directory of ordinary Kubernetes manifests, watched.
+//!
+//! ```text
+//! directory  paths to a cluster: which files, duplicates, retries
+//! watch      a new cluster after each change
+//! overlay    addresses for pods whose manifest has none
+//! note       what was read but is not used
+//! error      what is wrong, where, and what to do
+//! manifest   a text to objects, document by document
+//! tree       one YAML document as values with their lines
+//! reader     a walk through a tree that knows its field path and collects what is wrong
+//! object     Namespace, Node and Pod from a tree
+//! policy     NetworkPolicy from a tree, judged as the API server does
+//! syntax     names, labels, addresses and CIDRs
+//! ```
+
+mod directory;
+mod error;
+mod manifest;
+mod note;
+mod object;
+mod overlay;
+mod policy;
+mod reader;
+mod syntax;
+mod tree;
+mod watch;
+
+pub use directory::{Directory, Loaded};
+pub use error::{Place, Problem, SourceError};
+pub use manifest::{Manifest, Object, Reading, read_manifests};
+pub use note::Note;
+pub use overlay::Overlay;
+pub use syntax::Strictness;
+pub use watch::{Watch, WatchError};

@@ -23,7 +23,7 @@ use nix::unistd::Pid;
 use podgate_flowtable::Time;
 
 pub use clock::now;
-pub use judge::Judge;
+pub use judge::{GateJudge, Judge, Shared};
 
 use crate::raw::{FrameAccount, Ring, RingConfig, RingError, RingStatistics, Turn};
 use crate::steer::{Lane, SocketMaps, SteerError};

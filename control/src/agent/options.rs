@@ -1,0 +1,77 @@
+//! What a gateway is told.
+
+use std::path::PathBuf;
+
+use podgate_dataplane::snapshot::Switches;
+use podgate_dataplane::steer::Fallback;
+
+/// What happens to the guard when the gateway is told to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum OnExit {
+    /// It stays up, with the fallback verdict in force; a restart adopts it.
+    #[default]
+    Hold,
+    /// It is taken down; the wire is open.
+    Detach,
+}
+
+/// Everything `podgate run` can be told.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The instance's name.
+    pub name: String,
+    /// The bridge whose ports are guarded.
+    pub bridge: String,
+    /// Ports of the bridge that are no pods' and stay unguarded, by device name.
+    pub except: Vec<String>,
+    /// Files and directories of manifests.
+    pub manifests: Vec<PathBuf>,
+    /// A file that gives addresses to pods whose manifest has none.
+    pub pod_ips: Option<PathBuf>,
+    /// The Node object that is this node; found by address where `None`.
+    pub node: Option<String>,
+    /// Worker threads.
+    pub workers: u32,
+    /// CPUs they are pinned to, in turn; not pinned where empty.
+    pub cpus: Vec<usize>,
+    /// What happens at the end.
+    pub on_exit: OnExit,
+    /// What happens without a live worker.
+    pub fallback: Fallback,
+    /// Switches of the step.
+    pub switches: Switches,
+    /// Flows that can be tracked at once.
+    pub flow_capacity: usize,
+    /// Broadcast and multicast frames a pod may send a second.
+    pub broadcast_pps: u32,
+    /// Frames a second above which a port goes by the heavy lane.
+    pub heavy_pps: u32,
+    /// Smallest segment a pod may have the kernel cut, in bytes.
+    pub min_gso_bytes: u32,
+    /// Where instances keep their files.
+    pub run_dir: PathBuf,
+}
+
+impl RunOptions {
+    /// Defaults for everything but the bridge and the manifests.
+    pub fn new(bridge: impl Into<String>, manifests: Vec<PathBuf>) -> Self {
+        Self {
+            name: "default".into(),
+            bridge: bridge.into(),
+            except: Vec::new(),
+            manifests,
+            pod_ips: None,
+            node: None,
+            workers: 1,
+            cpus: Vec::new(),
+            on_exit: OnExit::Hold,
+            fallback: Fallback::Closed,
+            switches: Switches::default(),
+            flow_capacity: 1 << 17,
+            broadcast_pps: 400,
+            heavy_pps: 20_000,
+            min_gso_bytes: 88,
+            run_dir: PathBuf::from(super::paths::RUN_DIR),
+        }
+    }
+}

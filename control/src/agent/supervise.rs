@@ -1,0 +1,296 @@
+//! The loop: manifests, links, signals, the clock.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use podgate_dataplane::worker::now;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::detach::{DetachError, InstanceLock, LockError, remove_files, take_down};
+use super::gateway::{Gateway, StartError};
+use super::{OnExit, Paths, RunOptions, preflight};
+use crate::api::{self, ServeError};
+use crate::model::ObjectKey;
+use crate::net::{Event, Link, LinkKind, Monitor, NetError, Netlink, PodEnd};
+use crate::source::{Directory, Loaded, Overlay, SourceError, Watch, WatchError};
+
+/// How often events are taken over from the workers.
+const EVENTS_EVERY: Duration = Duration::from_millis(20);
+/// How often the order of programs and the workers' lives are looked at.
+const VERIFY_EVERY: Duration = Duration::from_secs(1);
+
+/// Why a gateway did not start, or ended with something left to do.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Another one of that name runs.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// It could not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The manifests are bad.
+    #[error("{}", list(.0))]
+    Manifests(Vec<SourceError>),
+    /// The manifests cannot be watched.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    /// The file of pod addresses is bad.
+    #[error("--pod-ips {}: {reason}", .path.display())]
+    PodIps {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The local socket cannot be served.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// Signals cannot be awaited.
+    #[error("cannot wait for signals: {0}")]
+    Signals(std::io::Error),
+    /// Not everything could be taken down.
+    #[error(transparent)]
+    Detach(#[from] DetachError),
+    /// A worker thread has ended. The guard stays up.
+    #[error("worker {worker} ended unexpectedly; the fallback verdict is in force until the gateway is restarted")]
+    WorkerDied {
+        /// Its number.
+        worker: u32,
+    },
+    /// Links can no longer be watched.
+    #[error("the kernel no longer reports changes of links; the guard stays up")]
+    MonitorEnded,
+}
+
+impl From<NetError> for RunError {
+    fn from(error: NetError) -> Self {
+        Self::Start(error.into())
+    }
+}
+
+fn list(errors: &[SourceError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Runs a gateway in the calling thread's network namespace until it is told to end. `ready` is
+/// called once policy is in force on every port.
+pub async fn run(options: RunOptions, ready: impl FnOnce(&Gateway)) -> Result<(), RunError> {
+    preflight::check_process(&options).map_err(StartError::from)?;
+    let paths = Paths::new(&options.run_dir, &options.name);
+    let mut source = Directory::new(options.manifests.clone());
+    if let Some(path) = &options.pod_ips {
+        source = source.with_overlay(read_overlay(path)?);
+    }
+    // Bad manifests are told before anything is touched.
+    let mut watch = Watch::start(source)?;
+    let loaded = next_manifests(&mut watch).await?.map_err(RunError::Manifests)?;
+
+    let lock = InstanceLock::take(&paths, &options.name)?;
+    let netlink = Netlink::connect()?;
+    let held_before = paths.pins().any(|pins| pins.is_dir());
+    let (name, on_exit) = (options.name.clone(), options.on_exit);
+    let outcome = guard(options, &paths, &netlink, &mut watch, loaded, ready).await;
+    match (&outcome, on_exit) {
+        // What was attached by this failed start is undone; what an earlier gateway left in force
+        // stays in force.
+        (Err(error), _) if error.is_start() && !held_before => take_down(&paths, &name).await?,
+        (Ok(()), OnExit::Detach) => take_down(&paths, &name).await?,
+        _ => return outcome,
+    };
+    drop(lock);
+    remove_files(&paths)?;
+    outcome
+}
+
+impl RunError {
+    fn is_start(&self) -> bool {
+        matches!(self, Self::Start(_) | Self::Serve(_) | Self::Signals(_))
+    }
+}
+
+async fn next_manifests(watch: &mut Watch) -> Result<Result<Loaded, Vec<SourceError>>, WatchError> {
+    let ended = || WatchError::Start { reason: "the thread that watches the manifests has ended".into() };
+    watch.next().await.ok_or_else(ended)
+}
+
+fn read_overlay(path: &PathBuf) -> Result<Overlay, RunError> {
+    let bad = |reason: String| RunError::PodIps { path: path.clone(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
+    let entries: std::collections::BTreeMap<String, Vec<std::net::IpAddr>> =
+        serde_saphyr::from_str(&text).map_err(|error| {
+            bad(format!("{error}; it must map namespace/pod to a list of addresses, as in 'shop/web: [10.244.0.5]'"))
+        })?;
+    entries
+        .into_iter()
+        .map(|(pod, addresses)| Ok((pod.parse::<ObjectKey>().map_err(|error| bad(error.to_string()))?, addresses)))
+        .collect()
+}
+
+async fn guard(
+    options: RunOptions,
+    paths: &Paths,
+    netlink: &Netlink,
+    watch: &mut Watch,
+    loaded: Loaded,
+    ready: impl FnOnce(&Gateway),
+) -> Result<(), RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+    let link = netlink.link_named(&options.bridge).await.ok();
+    let bridge = preflight::check_bridge(&options.bridge, link.as_ref()).map_err(StartError::from)?;
+    // Before the first look at the ports, so that no change falls between.
+    let mut monitor = Monitor::start()?;
+    let except: BTreeSet<String> = options.except.iter().cloned().collect();
+    let ports = Ports { bridge, except: &except, netlink };
+    let ends = ports.ends().await?;
+    for end in &ends {
+        preflight::check_mtu(end).map_err(StartError::from)?;
+    }
+
+    let gateway = Gateway::start(options, paths, netlink).await?;
+    gateway.adopt(&ends).map_err(StartError::from)?;
+    for end in &ends {
+        gateway.take_up(end).map_err(StartError::from)?;
+    }
+    gateway.set_node_addresses(netlink.host_addresses().await?);
+    note(&gateway, &loaded);
+    gateway.set_cluster(loaded.cluster);
+    gateway.publish(now()).map_err(StartError::from)?;
+    let server = api::serve(&paths.socket(), Arc::clone(&gateway))?;
+    tokio::pin!(server);
+    ready(&gateway);
+
+    let mut events = interval(EVENTS_EVERY);
+    events.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut verify = interval(VERIFY_EVERY);
+    verify.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let ended = loop {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
+            update = watch.next() => match update {
+                Some(update) => manifests(&gateway, update),
+                None => gateway.set_alarms("manifests", vec!["the manifests are no longer watched".into()]),
+            },
+            event = monitor.next() => match event {
+                Some(event) => links(&gateway, &ports, event).await,
+                None => break Err(RunError::MonitorEnded),
+            },
+            _ = events.tick() => gateway.drain_events(),
+            _ = verify.tick() => {
+                if let Err(error) = gateway.verify_heads() {
+                    tracing::warn!(%error, "the order of programs could not be looked at");
+                }
+                if let Some(&worker) = gateway.dead_workers().first() {
+                    break Err(RunError::WorkerDied { worker });
+                }
+            }
+            () = &mut server => {}
+        }
+    };
+    for report in gateway.stop_workers().into_iter().flatten() {
+        tracing::info!(?report, "worker stopped");
+    }
+    gateway.drain_events();
+    ended
+}
+
+/// New manifests, or what is wrong with them: then the last good ones stay in force.
+fn manifests(gateway: &Gateway, update: Result<Loaded, Vec<SourceError>>) {
+    let changed = now();
+    match update {
+        Ok(loaded) => {
+            note(gateway, &loaded);
+            gateway.set_cluster(loaded.cluster);
+            gateway.set_alarms("manifests", Vec::new());
+            put_in_force(gateway, changed);
+        }
+        Err(errors) => {
+            let alarm = |error: &SourceError| format!("{error}; the last good manifests stay in force");
+            gateway.set_alarms("manifests", errors.iter().map(alarm).collect());
+        }
+    }
+}
+
+fn note(gateway: &Gateway, loaded: &Loaded) {
+    let _ = gateway;
+    for note in &loaded.notes {
+        tracing::info!("{note}");
+    }
+}
+
+fn put_in_force(gateway: &Gateway, changed: podgate_flowtable::Time) {
+    match gateway.publish(changed) {
+        Ok(()) => gateway.set_alarms("compile", Vec::new()),
+        Err(error) => {
+            gateway.set_alarms("compile", vec![format!("{error}; the last good policy stays in force")]);
+        }
+    }
+}
+
+/// The bridge's ports.
+struct Ports<'a> {
+    bridge: u32,
+    except: &'a BTreeSet<String>,
+    netlink: &'a Netlink,
+}
+
+impl Ports<'_> {
+    async fn ends(&self) -> Result<Vec<PodEnd>, NetError> {
+        let mut ends = self.netlink.pod_ends(self.bridge).await?;
+        ends.retain(|end| !self.except.contains(&end.host_name));
+        Ok(ends)
+    }
+
+    fn is_one(&self, link: &Link) -> bool {
+        link.master == Some(self.bridge) && link.kind == LinkKind::Veth && !self.except.contains(&link.name)
+    }
+}
+
+/// A device came, went or changed.
+async fn links(gateway: &Gateway, ports: &Ports<'_>, event: Event) {
+    let changed = now();
+    let outcome = match event {
+        Event::Appeared(link) | Event::Changed { now: link, .. } if ports.is_one(&link) => {
+            look(gateway, ports, &link).await
+        }
+        Event::Removed(link) | Event::Changed { now: link, .. } => {
+            gateway.let_go(link.index).map_err(StartError::from)
+        }
+        Event::AddressesChanged { .. } => addresses(gateway, ports).await,
+        Event::Appeared(_) | Event::Synced => Ok(false),
+    };
+    match outcome {
+        Ok(true) => {
+            gateway.set_alarms("ports", Vec::new());
+            put_in_force(gateway, changed);
+        }
+        Ok(false) => {}
+        Err(error) => gateway.set_alarms("ports", vec![error.to_string()]),
+    }
+}
+
+/// Guards a device, or looks at it again.
+async fn look(gateway: &Gateway, ports: &Ports<'_>, link: &Link) -> Result<bool, StartError> {
+    let Some(end) = ports.netlink.pod_end(link).await? else { return Ok(false) };
+    let taken = gateway.take_up(&end)?;
+    // Guarded all the same: what is too large for the trunk is dropped, not passed.
+    preflight::check_mtu(&end)?;
+    Ok(taken)
+}
+
+/// Addresses changed somewhere: this node's, or those at some pod's end.
+async fn addresses(gateway: &Gateway, ports: &Ports<'_>) -> Result<bool, StartError> {
+    let mut changed = gateway.set_node_addresses(ports.netlink.host_addresses().await?);
+    let guarded = gateway.guarded();
+    for end in ports.ends().await? {
+        if guarded.contains(&end.host_index) {
+            changed |= gateway.take_up(&end)?;
+        }
+    }
+    Ok(changed)
+}

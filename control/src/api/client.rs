@@ -1,0 +1,146 @@
+//! The command line's end of the local socket.
+
+use std::path::{Path, PathBuf};
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+use super::{EventFilter, EventRecord, Status};
+
+/// Why a running gateway could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody answers.
+    #[error(
+        "no gateway answers at {}: {source}; is one running (podgate run, podgate lab up), and is --name right?",
+        .path.display()
+    )]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The conversation broke off.
+    #[error("the gateway at {} broke off: {reason}", .path.display())]
+    Broken {
+        /// The socket.
+        path: PathBuf,
+        /// How.
+        reason: String,
+    },
+    /// It answered something else than expected.
+    #[error("the gateway at {} answered {status} to {request}; is it of another version?", .path.display())]
+    Refused {
+        /// The socket.
+        path: PathBuf,
+        /// What was asked.
+        request: String,
+        /// The HTTP status.
+        status: u16,
+    },
+}
+
+/// A running gateway, to be asked.
+#[derive(Clone, Debug)]
+pub struct Client {
+    path: PathBuf,
+}
+
+/// Events, one after the other.
+#[derive(Debug)]
+pub struct EventStream {
+    path: PathBuf,
+    body: Incoming,
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    /// The gateway behind the socket at `path`. Nothing is asked yet.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// How it is.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        let body = self.ask("/v1/status").await?.into_body();
+        let bytes = body.collect().await.map_err(|error| self.broken(&error))?.to_bytes();
+        serde_json::from_slice(&bytes).map_err(|error| self.broken(&error))
+    }
+
+    /// What happened, and with `follow` what happens.
+    pub async fn events(&self, filter: &EventFilter) -> Result<EventStream, ClientError> {
+        let mut query = format!("follow={}", filter.follow);
+        if let Some(verdict) = filter.verdict {
+            let word = serde_json::to_value(verdict).map_err(|error| self.broken(&error))?;
+            query.push_str(&format!("&verdict={}", word.as_str().unwrap_or_default()));
+        }
+        if let Some(pod) = &filter.pod {
+            query.push_str(&format!("&pod={}", escape(pod)));
+        }
+        if let Some(last) = filter.last {
+            query.push_str(&format!("&last={last}"));
+        }
+        let body = self.ask(&format!("/v1/events?{query}")).await?.into_body();
+        Ok(EventStream { path: self.path.clone(), body, buffer: Vec::new() })
+    }
+
+    async fn ask(&self, request: &str) -> Result<Response<Incoming>, ClientError> {
+        let stream = UnixStream::connect(&self.path)
+            .await
+            .map_err(|source| ClientError::Connect { path: self.path.clone(), source })?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(&error))?;
+        tokio::spawn(connection);
+        let message = Request::get(request)
+            .header("host", "podgate")
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| self.broken(&error))?;
+        let response = sender.send_request(message).await.map_err(|error| self.broken(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status().as_u16();
+        Err(ClientError::Refused { path: self.path.clone(), request: request.into(), status })
+    }
+
+    fn broken(&self, reason: &dyn std::fmt::Display) -> ClientError {
+        ClientError::Broken { path: self.path.clone(), reason: reason.to_string() }
+    }
+}
+
+impl EventStream {
+    /// The next event; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<EventRecord>, ClientError> {
+        let broken = |reason: String| ClientError::Broken { path: self.path.clone(), reason };
+        loop {
+            if let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return serde_json::from_slice(&line).map(Some).map_err(|error| broken(error.to_string()));
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(broken(error.to_string())),
+                Some(Ok(frame)) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        self.buffer.extend_from_slice(&bytes);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Percent-encodes what has a meaning in a query.
+fn escape(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => char::from(byte).to_string(),
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}

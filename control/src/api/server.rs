@@ -1,0 +1,87 @@
+//! HTTP over the instance's unix socket.
+
+use std::convert::Infallible;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use futures::{Stream, StreamExt, stream};
+use tokio::net::UnixListener;
+
+use super::{EventFilter, EventRecord};
+use crate::agent::Gateway;
+
+/// Why the socket cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// It could not be made.
+    #[error("cannot listen on {}: {source}", .path.display())]
+    Listen {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Listens on `path`, for root alone, and answers until the returned future is dropped.
+pub fn serve(path: &Path, gateway: Arc<Gateway>) -> Result<impl Future<Output = ()> + use<>, ServeError> {
+    let failed = |source| ServeError::Listen { path: path.into(), source };
+    // Left behind by a gateway that was killed; the instance's lock is ours.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    let router = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/events", get(events))
+        .with_state(gateway);
+    Ok(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "the local socket is no longer served");
+        }
+    })
+}
+
+async fn status(State(gateway): State<Arc<Gateway>>) -> Response {
+    Json(gateway.status()).into_response()
+}
+
+async fn events(State(gateway): State<Arc<Gateway>>, Query(filter): Query<EventFilter>) -> Response {
+    let (past, coming) = gateway.history().subscribe();
+    let mut past: Vec<_> = past.into_iter().filter(|record| filter.admits(record)).collect();
+    if let Some(last) = filter.last {
+        past.drain(..past.len().saturating_sub(last));
+    }
+    let past = stream::iter(past);
+    let records: std::pin::Pin<Box<dyn Stream<Item = Arc<EventRecord>> + Send>> = if filter.follow {
+        let coming = stream::unfold(coming, |mut coming| async move {
+            loop {
+                match coming.recv().await {
+                    Ok(record) => return Some((record, coming)),
+                    // This reader was too slow for some; it goes on with what is kept.
+                    Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        });
+        let wanted = coming.filter(move |record| std::future::ready(filter.admits(record)));
+        Box::pin(past.chain(wanted))
+    } else {
+        Box::pin(past)
+    };
+    let lines = records.map(|record| {
+        let mut line = serde_json::to_vec(&*record).unwrap_or_default();
+        line.push(b'\n');
+        Ok::<_, Infallible>(Bytes::from(line))
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+}

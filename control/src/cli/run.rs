@@ -1,0 +1,58 @@
+//! `podgate run`: the gateway on an existing bridge.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::gateway_args::{GatewayArgs, OnExitArg};
+use super::{Outcome, block_on};
+use crate::agent::{self, RunOptions};
+
+/// Run the gateway on an existing bridge, until told to end.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  podgate run --bridge cni0 --manifests /etc/podgate/manifests --cpus 1\n\n\
+    Every veth port of the bridge is guarded; a pod is found by the addresses at its end of the veth.\n\
+    When told to end, the guard stays up (--on-exit hold): nothing passes until a gateway runs again,\n\
+    or 'podgate detach' opens the wire.")]
+pub(super) struct RunArgs {
+    /// The bridge whose ports are guarded.
+    #[arg(long, value_name = "DEVICE", env = "PODGATE_BRIDGE")]
+    bridge: String,
+    /// A file or directory of Kubernetes manifests, watched; may be given again.
+    #[arg(long, required = true, value_name = "PATH", env = "PODGATE_MANIFESTS")]
+    manifests: Vec<PathBuf>,
+    /// The instance's name.
+    #[arg(long, default_value = "default", value_name = "NAME", env = "PODGATE_NAME")]
+    name: String,
+    /// A veth port of the bridge that leads to no pod and stays unguarded; may be given again.
+    #[arg(long, value_name = "DEVICE")]
+    except: Vec<String>,
+    /// YAML that gives addresses to pods whose manifest has no status.podIPs: "namespace/pod: [address]".
+    #[arg(long, value_name = "FILE")]
+    pod_ips: Option<PathBuf>,
+    #[command(flatten)]
+    on_exit: OnExitArg,
+    #[command(flatten)]
+    gateway: GatewayArgs,
+}
+
+pub(super) fn run(args: RunArgs) -> Outcome {
+    let options = args.gateway.options(args.name, args.bridge, args.manifests);
+    let options = RunOptions {
+        except: args.except,
+        pod_ips: args.pod_ips,
+        on_exit: args.on_exit.on_exit,
+        ..options
+    };
+    let ended = block_on(agent::run(options, |gateway| {
+        let status = gateway.status();
+        tracing::info!(
+            "guarding {} ports of {} with {} policies in force; 'podgate status' and 'podgate observe' tell more",
+            status.ports.len(),
+            status.bridge,
+            status.policies
+        );
+    }))?;
+    ended?;
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! All objects together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Labels, Namespace, NetworkPolicy, Node, ObjectKey, Pod};
+
+/// The objects of a cluster that decide what may talk to what.
+///
+/// Every pod and policy has its namespace here: one that nobody declared is implied, with the
+/// label that every namespace has, and listed in [`Cluster::implied_namespaces`].
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Cluster {
+    namespaces: BTreeMap<String, Namespace>,
+    implied: BTreeSet<String>,
+    nodes: BTreeMap<String, Node>,
+    pods: BTreeMap<ObjectKey, Pod>,
+    policies: BTreeMap<ObjectKey, NetworkPolicy>,
+}
+
+impl Cluster {
+    /// Without anything.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Namespaces by name.
+    pub fn namespaces(&self) -> &BTreeMap<String, Namespace> {
+        &self.namespaces
+    }
+
+    /// Namespaces that are used but were never declared.
+    pub fn implied_namespaces(&self) -> impl Iterator<Item = &str> {
+        self.implied.iter().map(String::as_str)
+    }
+
+    /// Nodes by name.
+    pub fn nodes(&self) -> &BTreeMap<String, Node> {
+        &self.nodes
+    }
+
+    /// Pods by namespace and name.
+    pub fn pods(&self) -> &BTreeMap<ObjectKey, Pod> {
+        &self.pods
+    }
+
+    /// Policies by namespace and name.
+    pub fn policies(&self) -> &BTreeMap<ObjectKey, NetworkPolicy> {
+        &self.policies
+    }
+
+    /// Adds a namespace or replaces it.
+    pub fn put_namespace(&mut self, namespace: Namespace) {
+        self.implied.remove(namespace.name());
+        self.namespaces.insert(namespace.name().to_owned(), namespace);
+    }
+
+    /// Adds a node or replaces it.
+    pub fn put_node(&mut self, node: Node) {
+        self.nodes.insert(node.name.clone(), node);
+    }
+
+    /// Adds a pod or replaces it.
+    pub fn put_pod(&mut self, pod: Pod) {
+        self.imply(&pod.key.namespace);
+        self.pods.insert(pod.key.clone(), pod);
+    }
+
+    /// Adds a policy or replaces it.
+    pub fn put_policy(&mut self, policy: NetworkPolicy) {
+        self.imply(&policy.key.namespace);
+        self.policies.insert(policy.key.clone(), policy);
+    }
+
+    /// Removes a namespace and, as the API server does, everything in it. `None` if there is none.
+    pub fn remove_namespace(&mut self, name: &str) -> Option<Namespace> {
+        self.pods.retain(|key, _| key.namespace != name);
+        self.policies.retain(|key, _| key.namespace != name);
+        self.implied.remove(name);
+        self.namespaces.remove(name)
+    }
+
+    /// Removes a node. `None` if there is none.
+    pub fn remove_node(&mut self, name: &str) -> Option<Node> {
+        self.nodes.remove(name)
+    }
+
+    /// Removes a pod. `None` if there is none.
+    pub fn remove_pod(&mut self, key: &ObjectKey) -> Option<Pod> {
+        self.pods.remove(key)
+    }
+
+    /// Removes a policy. `None` if there is none.
+    pub fn remove_policy(&mut self, key: &ObjectKey) -> Option<NetworkPolicy> {
+        self.policies.remove(key)
+    }
+
+    fn imply(&mut self, name: &str) {
+        if !self.namespaces.contains_key(name) {
+            self.namespaces.insert(name.to_owned(), Namespace::new(name, Labels::new()));
+            self.implied.insert(name.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{NAMESPACE_NAME_LABEL, Phase};
+
+    fn pod(key: &str) -> Pod {
+        Pod {
+            key: key.parse().unwrap(),
+            labels: Labels::new(),
+            node: None,
+            addresses: Vec::new(),
+            host_network: false,
+            phase: Phase::Running,
+            ports: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_namespace_is_implied_until_it_is_declared() {
+        let mut cluster = Cluster::new();
+        cluster.put_pod(pod("x/a"));
+        assert_eq!(cluster.implied_namespaces().collect::<Vec<_>>(), ["x"]);
+        assert_eq!(cluster.namespaces()["x"].labels()[NAMESPACE_NAME_LABEL], "x");
+
+        let labels = Labels::from([("ns".to_owned(), "x".to_owned())]);
+        cluster.put_namespace(Namespace::new("x", labels));
+        assert_eq!(cluster.implied_namespaces().count(), 0);
+        assert_eq!(cluster.namespaces()["x"].labels().len(), 2);
+        cluster.put_pod(pod("x/b"));
+        assert_eq!(cluster.namespaces()["x"].labels().len(), 2);
+    }
+
+    #[test]
+    fn a_namespace_takes_its_pods_along() {
+        let mut cluster = Cluster::new();
+        cluster.put_pod(pod("x/a"));
+        cluster.put_pod(pod("y/a"));
+        assert!(cluster.remove_namespace("x").is_some());
+        assert_eq!(cluster.pods().keys().map(ToString::to_string).collect::<Vec<_>>(), ["y/a"]);
+    }
+}

@@ -1,0 +1,237 @@
+//! Paths to a cluster: which files, duplicates, retries.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io::{Error, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fs, thread};
+
+use super::manifest::read_manifests;
+use super::syntax::Strictness;
+use super::{Note, Overlay, Place, Problem, SourceError};
+use crate::model::Cluster;
+
+/// Manifests in files and directories.
+///
+/// A directory is read with all below it: files that end in `.yaml`, `.yml` or `.json`, by name.
+/// Names that start with a dot are left out: editors put copies there, and a mounted ConfigMap its
+/// older versions. A file that is named itself is read whatever its name.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    paths: Vec<PathBuf>,
+    overlay: Overlay,
+    strictness: Strictness,
+}
+
+/// What was loaded.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The objects.
+    pub cluster: Cluster,
+    /// What may surprise.
+    pub notes: Vec<Note>,
+    /// Files that were read.
+    pub files: usize,
+}
+
+/// How often a file that vanished while it was read is looked for again, and how long between.
+const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(2);
+/// Directories inside directories.
+const MAX_DEPTH: usize = 32;
+
+impl Directory {
+    /// The files and directories at `paths`.
+    pub fn new(paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
+        Self {
+            paths: paths.into_iter().map(Into::into).collect(),
+            overlay: Overlay::default(),
+            strictness: Strictness::New,
+        }
+    }
+
+    /// With addresses for pods whose manifest has none.
+    pub fn with_overlay(self, overlay: Overlay) -> Self {
+        Self { overlay, ..self }
+    }
+
+    /// With another judgement of addresses and CIDRs.
+    pub fn with_strictness(self, strictness: Strictness) -> Self {
+        Self { strictness, ..self }
+    }
+
+    /// The paths.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// Reads everything as it is now. Either all of it is good, or every error is returned.
+    pub fn load(&self) -> Result<Loaded, Vec<SourceError>> {
+        self.assemble(self.texts()?)
+    }
+
+    /// As [`Directory::load`], but `None` if every file is as it was when `seen` was last set.
+    pub(super) fn load_changed(&self, seen: &mut Option<Texts>) -> Option<Result<Loaded, Vec<SourceError>>> {
+        match self.texts() {
+            Ok(texts) if seen.as_ref() == Some(&texts) => None,
+            Ok(texts) => {
+                let loaded = self.assemble(texts.clone());
+                *seen = Some(texts);
+                Some(loaded)
+            }
+            Err(errors) => {
+                *seen = None;
+                Some(Err(errors))
+            }
+        }
+    }
+
+    fn texts(&self) -> Result<Texts, Vec<SourceError>> {
+        let mut attempt = 1;
+        loop {
+            match self.texts_now() {
+                Ok(texts) => return Ok(texts),
+                // Replaced under our eyes: editors and kubectl rename over, or remove and write.
+                Err(failure) if failure.error.kind() == ErrorKind::NotFound && attempt < ATTEMPTS => {
+                    attempt += 1;
+                    thread::sleep(PAUSE);
+                }
+                Err(failure) => return Err(vec![unreadable(failure.path, &failure.error)]),
+            }
+        }
+    }
+
+    fn texts_now(&self) -> Result<Texts, Failure> {
+        let mut files = Vec::new();
+        for path in &self.paths {
+            collect(path, 0, &mut files)?;
+        }
+        let mut seen = BTreeSet::new();
+        let mut texts = Vec::new();
+        for file in files {
+            // The same file may be reached by two of the paths, or through a link.
+            let real = fs::canonicalize(&file).map_err(at(&file))?;
+            if seen.insert(real) {
+                let text = fs::read(&file).map_err(at(&file))?;
+                texts.push((file, text.into()));
+            }
+        }
+        Ok(texts)
+    }
+
+    fn assemble(&self, texts: Texts) -> Result<Loaded, Vec<SourceError>> {
+        let files = texts.len();
+        let mut cluster = Cluster::new();
+        let mut notes = Vec::new();
+        let mut errors = Vec::new();
+        let mut places: HashMap<String, Place> = HashMap::new();
+        for (file, bytes) in texts {
+            let text = match str::from_utf8(&bytes) {
+                Ok(text) => text,
+                Err(error) => {
+                    errors.push(not_utf8(file, &bytes[..error.valid_up_to()]));
+                    continue;
+                }
+            };
+            let reading = read_manifests(text, &file, self.strictness);
+            notes.extend(reading.notes);
+            errors.extend(reading.errors);
+            for manifest in reading.manifests {
+                let title = manifest.object.title();
+                if let Some(first) = places.get(&title) {
+                    errors.push(SourceError {
+                        place: manifest.place,
+                        object: Some(title),
+                        field: String::new(),
+                        problem: Problem::Duplicate { first: first.clone() },
+                    });
+                } else {
+                    places.insert(title, manifest.place);
+                    manifest.object.put_into(&mut cluster);
+                }
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        notes.extend(
+            cluster.implied_namespaces().map(|name| Note::ImpliedNamespace { name: name.to_owned() }),
+        );
+        self.overlay.apply(&mut cluster);
+        Ok(Loaded { cluster, notes, files })
+    }
+}
+
+/// Files and what they hold, in reading order.
+pub(super) type Texts = Vec<(PathBuf, Arc<[u8]>)>;
+
+struct Failure {
+    path: PathBuf,
+    error: Error,
+}
+
+fn at(path: &Path) -> impl Fn(Error) -> Failure {
+    move |error| Failure { path: path.to_owned(), error }
+}
+
+/// Appends the files at `path` that are to be read.
+fn collect(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
+    let wanted = depth == 0 || is_manifest(path);
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => {
+            if wanted {
+                files.push(path.to_owned());
+            }
+            return Ok(());
+        }
+        // A link that leads nowhere and would not be read anyway.
+        Err(error) if error.kind() == ErrorKind::NotFound && !wanted => return Ok(()),
+        Err(error) => return Err(at(path)(error)),
+    }
+    if depth == MAX_DEPTH {
+        let error = Error::other(format!("more than {MAX_DEPTH} directories deep; is it a loop of links?"));
+        return Err(at(path)(error));
+    }
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(path).map_err(at(path))? {
+        entries.push(entry.map_err(at(path))?.path());
+    }
+    entries.sort();
+    for entry in entries.iter().filter(|entry| !is_hidden(entry)) {
+        collect(entry, depth + 1, files)?;
+    }
+    Ok(())
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+/// Whether a file in a directory is read.
+fn is_manifest(path: &Path) -> bool {
+    !is_hidden(path)
+        && path
+            .extension()
+            .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
+}
+
+fn unreadable(file: PathBuf, error: &Error) -> SourceError {
+    SourceError {
+        place: Place { file, document: None, line: None },
+        object: None,
+        field: String::new(),
+        problem: Problem::Unreadable { reason: error.to_string() },
+    }
+}
+
+fn not_utf8(file: PathBuf, before: &[u8]) -> SourceError {
+    let line = before.split(|byte| *byte == b'\n').count() as u64;
+    SourceError {
+        place: Place { file, document: None, line: Some(line) },
+        object: None,
+        field: String::new(),
+        problem: Problem::Syntax { reason: "not UTF-8".to_owned() },
+    }
+}

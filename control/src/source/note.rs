@@ -1,0 +1,27 @@
+//! What was read but is not used; worth a line to whoever wrote the manifests.
+
+use super::Place;
+
+/// Something that is no error but may surprise.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Note {
+    /// An object of a kind that has no part in policy.
+    #[error("{place}: {kind} {name} is ignored: podgate reads Namespace, Node, Pod and NetworkPolicy")]
+    IgnoredKind {
+        /// Where it stands.
+        place: Place,
+        /// `apiVersion kind`.
+        kind: String,
+        /// Its name, as far as it has one.
+        name: String,
+    },
+    /// A namespace that pods or policies use and nobody declared.
+    #[error(
+        "namespace {name} is not declared: it is taken to have no labels but kubernetes.io/metadata.name; \
+         add a Namespace manifest if it has others"
+    )]
+    ImpliedNamespace {
+        /// Its name.
+        name: String,
+    },
+}

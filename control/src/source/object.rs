@@ -1,0 +1,253 @@
+//! Namespace, Node and Pod from a tree. Only what policy needs is read, and only that is judged:
+//! the rest of a pod is none of our business.
+
+use std::net::IpAddr;
+
+use super::Problem;
+use super::reader::Reader;
+use super::syntax;
+use super::tree::{Map, Node as Tree, Value};
+use crate::model::{ContainerPort, Labels, Namespace, Node, ObjectKey, Phase, Pod, Protocol};
+
+/// What `metadata` says.
+pub(super) struct Metadata {
+    pub(super) name: String,
+    pub(super) namespace: String,
+    pub(super) labels: Labels,
+}
+
+/// Fields of `metav1.ObjectMeta`.
+const METADATA: &[&str] = &[
+    "name",
+    "namespace",
+    "labels",
+    "annotations",
+    "generateName",
+    "selfLink",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+];
+
+/// Fields of every object.
+pub(super) const OBJECT: &[&str] = &["apiVersion", "kind", "metadata", "spec", "status"];
+
+/// Reads `metadata`; the namespace is `default` where none is given.
+pub(super) fn metadata<'a>(
+    reader: &mut Reader<'a>,
+    object: &'a Map,
+    check_name: fn(&str) -> Result<(), &'static str>,
+) -> Option<Metadata> {
+    const NO_NAME: Problem = Problem::Required { detail: "name is required" };
+    let read = reader.field(object, "metadata", |reader, node| {
+        let map = reader.map(node)?;
+        reader.only(map, METADATA);
+        let name = reader.field(map, "name", |reader, node| checked_text(reader, node, check_name));
+        if name.is_none() {
+            reader.report_at("name", NO_NAME);
+        }
+        let namespace =
+            reader.field(map, "namespace", |reader, node| checked_text(reader, node, syntax::dns_label));
+        let labels = reader.field(map, "labels", labels).unwrap_or_default();
+        Some(Metadata {
+            name: name??,
+            namespace: namespace.unwrap_or_else(|| Some("default".to_owned()))?,
+            labels,
+        })
+    });
+    if read.is_none() {
+        reader.report_at("metadata.name", NO_NAME);
+    }
+    read?
+}
+
+/// Reads a label map.
+pub(super) fn labels<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Labels {
+    let Some(map) = reader.map(node) else { return Labels::new() };
+    let mut labels = Labels::new();
+    for (key, value) in &map.0 {
+        let value = match &value.value {
+            Value::Text(text) => text.clone(),
+            // A null becomes the zero value in Go's decoder.
+            Value::Null => String::new(),
+            other => {
+                let found = format!("{} under {key:?}", other.describe());
+                reader.report(Problem::Type { expected: "a string (in quotes)", found });
+                continue;
+            }
+        };
+        for (text, checked) in [(key, syntax::label_key(key)), (&value, syntax::label_value(&value))] {
+            if let Err(detail) = checked {
+                reader.report(Problem::Invalid { value: format!("{text:?}"), detail, remedy: None });
+            }
+        }
+        labels.insert(key.clone(), value);
+    }
+    labels
+}
+
+/// Reads a string and checks it.
+pub(super) fn checked_text<'a>(
+    reader: &mut Reader<'a>,
+    node: &'a Tree,
+    check: fn(&str) -> Result<(), &'static str>,
+) -> Option<String> {
+    let text = reader.text(node)?;
+    if let Err(detail) = check(text) {
+        reader.report(Problem::Invalid { value: format!("{text:?}"), detail, remedy: None });
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+/// Reads a Namespace.
+pub(super) fn namespace<'a>(reader: &mut Reader<'a>, object: &'a Map) -> Option<Namespace> {
+    reader.only(object, OBJECT);
+    let metadata = metadata(reader, object, syntax::dns_label)?;
+    Some(Namespace::new(metadata.name, metadata.labels))
+}
+
+/// Reads a Node.
+pub(super) fn node<'a>(reader: &mut Reader<'a>, object: &'a Map) -> Option<Node> {
+    reader.only(object, OBJECT);
+    let metadata = metadata(reader, object, syntax::subdomain);
+    let addresses = reader.field(object, "status", |reader, node| {
+        let status = reader.map(node)?;
+        Some(reader.list(status, "addresses", |reader, node| {
+            let item = reader.map(node)?;
+            let kind = reader.field(item, "type", Reader::text).flatten();
+            // Hostname, InternalDNS and ExternalDNS hold names.
+            matches!(kind, Some("InternalIP" | "ExternalIP"))
+                .then(|| reader.field(item, "address", address).flatten())
+                .flatten()
+        }))
+    });
+    let metadata = metadata?;
+    Some(Node {
+        name: metadata.name,
+        labels: metadata.labels,
+        addresses: without_repeats(addresses.flatten().unwrap_or_default()),
+    })
+}
+
+/// Reads a Pod.
+pub(super) fn pod<'a>(reader: &mut Reader<'a>, object: &'a Map) -> Option<Pod> {
+    reader.only(object, OBJECT);
+    let metadata = metadata(reader, object, syntax::subdomain);
+    let mut ports = Vec::new();
+    let mut node_name = None;
+    let mut host_network = false;
+    reader.field(object, "spec", |reader, node| {
+        let Some(spec) = reader.map(node) else { return };
+        node_name = reader.field(spec, "nodeName", Reader::text).flatten().filter(|name| !name.is_empty());
+        host_network = reader.field(spec, "hostNetwork", Reader::boolean).flatten().unwrap_or(false);
+        for (list, must_stay) in [("initContainers", true), ("containers", false)] {
+            let containers = reader.list(spec, list, |reader, node| container(reader, node, must_stay));
+            ports.extend(containers.into_iter().flatten());
+        }
+    });
+    let mut phase = Phase::default();
+    let mut addresses = Vec::new();
+    reader.field(object, "status", |reader, node| {
+        let Some(status) = reader.map(node) else { return };
+        phase = reader.field(status, "phase", read_phase).flatten().unwrap_or_default();
+        addresses = reader.list(status, "podIPs", |reader, node| {
+            let item = reader.map(node)?;
+            reader.field(item, "ip", address).flatten()
+        });
+        // Old servers and hand-written manifests have the one field only.
+        addresses.extend(reader.field(status, "podIP", address).flatten());
+    });
+    let metadata = metadata?;
+    Some(Pod {
+        key: ObjectKey::new(metadata.namespace, metadata.name),
+        labels: metadata.labels,
+        node: node_name.map(str::to_owned),
+        addresses: without_repeats(addresses),
+        host_network,
+        phase,
+        ports,
+    })
+}
+
+/// The ports of a container; none of an init container that ends before the others start.
+fn container<'a>(reader: &mut Reader<'a>, node: &'a Tree, must_stay: bool) -> Option<Vec<ContainerPort>> {
+    let container = reader.map(node)?;
+    let stays = reader.field(container, "restartPolicy", Reader::text).flatten() == Some("Always");
+    if must_stay && !stays {
+        return None;
+    }
+    Some(reader.list(container, "ports", |reader, node| {
+        let item = reader.map(node)?;
+        let name = reader.field(item, "name", Reader::text).flatten().filter(|name| !name.is_empty());
+        let protocol = reader.field(item, "protocol", protocol).unwrap_or(Some(Protocol::Tcp));
+        let port = reader.field(item, "containerPort", port_number);
+        if port.is_none() {
+            reader.report_at("containerPort", Problem::Required { detail: "must be specified" });
+        }
+        Some(ContainerPort { name: name.map(str::to_owned), port: port??, protocol: protocol? })
+    }))
+}
+
+/// Reads a protocol.
+pub(super) fn protocol<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Option<Protocol> {
+    let text = reader.text(node)?;
+    let protocol = Protocol::from_name(text);
+    if protocol.is_none() {
+        let supported = &["TCP", "UDP", "SCTP"];
+        reader.report(Problem::Unsupported { value: format!("{text:?}"), supported });
+    }
+    protocol
+}
+
+/// Reads a port number, `1..=65535`.
+pub(super) fn port_number<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Option<u16> {
+    let Value::Int(number) = node.value else {
+        reader.report_type("a number", node);
+        return None;
+    };
+    let port = u16::try_from(number).ok().filter(|port| *port > 0);
+    if port.is_none() {
+        let detail = "must be between 1 and 65535, inclusive";
+        reader.report(Problem::Invalid { value: number.to_string(), detail, remedy: None });
+    }
+    port
+}
+
+fn read_phase<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Option<Phase> {
+    let text = reader.text(node)?;
+    let phase = Phase::from_name(text);
+    if phase.is_none() {
+        let supported = &["Pending", "Running", "Succeeded", "Failed", "Unknown"];
+        reader.report(Problem::Unsupported { value: format!("{text:?}"), supported });
+    }
+    phase
+}
+
+fn address<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Option<IpAddr> {
+    let text = reader.text(node)?;
+    match syntax::address(text) {
+        Ok(address) => Some(address),
+        Err(syntax::BadSyntax { detail, remedy }) => {
+            reader.report(Problem::Invalid { value: format!("{text:?}"), detail, remedy });
+            None
+        }
+    }
+}
+
+/// `podIP` repeats the first of `podIPs`, and a node may list one address under two types.
+fn without_repeats(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let mut distinct = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        if !distinct.contains(&address) {
+            distinct.push(address);
+        }
+    }
+    distinct
+}

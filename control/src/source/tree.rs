@@ -1,0 +1,196 @@
+//! One YAML document as values with their lines.
+//!
+//! Manifests are read into this tree first and into the model second: so every finding can name
+//! its line, and one document can have several.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::Spanned;
+
+/// A value and where it stands.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) value: Value,
+    /// From 1, in the document's text; 0 where it is not known.
+    pub(super) line: u64,
+}
+
+/// A value of YAML's core schema.
+#[derive(Debug, Clone)]
+pub(super) enum Value {
+    Null,
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    Text(String),
+    List(Vec<Node>),
+    Map(Map),
+}
+
+/// A mapping, in the order it was written; keys are distinct.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Map(pub(super) Vec<(String, Node)>);
+
+/// A text that is not YAML.
+pub(super) struct SyntaxError {
+    /// In the text.
+    pub(super) line: Option<u64>,
+    pub(super) reason: String,
+}
+
+/// The one document in `text`.
+pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
+    let options = serde_saphyr::options! {
+        // YAML 1.2: only true and false are booleans; a label value `y` or `no` is a string.
+        strict_booleans: true,
+        // Comments are of no use here, and many of them in a row would exhaust their budget.
+        emit_comments: false,
+        with_snippet: false,
+        // A list of all pods of a large cluster is one document. Aliases keep their own limits.
+        budget: serde_saphyr::budget! {
+            max_events: 100_000_000,
+            max_nodes: 50_000_000,
+            max_total_scalar_bytes: 1 << 30,
+        },
+    };
+    serde_saphyr::from_str_with_options::<Node>(text, options).map_err(|error| SyntaxError {
+        line: error.location().map(|location| location.line()).filter(|line| *line > 0),
+        reason: error.without_snippet().to_string(),
+    })
+}
+
+impl Value {
+    /// What it is, for a message.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Null => "null".to_owned(),
+            Self::Bool(value) => format!("the boolean {value}"),
+            Self::Int(value) => format!("the number {value}"),
+            Self::Float(value) => format!("the number {value}"),
+            Self::Text(value) => format!("the string {value:?}"),
+            Self::List(_) => "a list".to_owned(),
+            Self::Map(_) => "a mapping".to_owned(),
+        }
+    }
+}
+
+impl Map {
+    /// The value under `key`.
+    pub(super) fn find(&self, key: &str) -> Option<&Node> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, node)| node)
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Value>::deserialize(deserializer)?;
+        Ok(Self { line: spanned.referenced.line(), value: spanned.value })
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        Value::deserialize(deserializer)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Int(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Int(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Float(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::Text(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::Text(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Value::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Map::default();
+        while let Some(entry) = entries.next_entry()? {
+            map.0.push(entry);
+        }
+        Ok(Value::Map(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scalar(text: &str) -> Value {
+        let node = parse(&format!("v: {text}")).map_err(|error| error.reason).unwrap();
+        let Value::Map(map) = node.value else { panic!("{:?}", node.value) };
+        map.find("v").unwrap().value.clone()
+    }
+
+    #[test]
+    fn scalars_are_those_of_the_core_schema() {
+        for text in ["y", "n", "yes", "no", "on", "off", "\"80\"", "12:30", "2024-01-01", "!!str 80", "Yes"] {
+            assert!(matches!(scalar(text), Value::Text(_)), "{text}: {:?}", scalar(text));
+        }
+        for text in ["80", "-1", "0o17", "0x1f", "0"] {
+            assert!(matches!(scalar(text), Value::Int(_)), "{text}: {:?}", scalar(text));
+        }
+        for text in ["true", "False", "TRUE"] {
+            assert!(matches!(scalar(text), Value::Bool(_)), "{text}: {:?}", scalar(text));
+        }
+        for text in ["", "~", "null"] {
+            assert!(matches!(scalar(text), Value::Null), "{text}: {:?}", scalar(text));
+        }
+    }
+
+    #[test]
+    fn lines_are_those_of_the_values_and_tabbed_json_is_read() {
+        let node = parse("a: 1\ny:\n- b: 2\n").map_err(|error| error.reason).unwrap();
+        let Value::Map(map) = node.value else { panic!() };
+        assert_eq!(map.find("a").unwrap().line, 1);
+        assert_eq!(map.find("y").unwrap().line, 3);
+        assert!(parse("{\n\t\"a\": [\n\t\t1,\n\t\t{\"b\": \"\\u00e9\"}\n\t]\n}\n").is_ok());
+        assert!(parse("a: 1\na: 2\n").is_err_and(|error| error.line == Some(2)));
+        assert!(parse(&"# note\n".repeat(500)).is_ok());
+    }
+}

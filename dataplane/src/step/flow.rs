@@ -1,0 +1,227 @@
+//! Packets that are part of a flow or open one.
+
+use podgate_flowtable::{
+    Addr, Decision, Direction, IpProtocol, Known, OpenError, Packet, Refusal as TrackRefusal, TcpFlags, Time,
+    Track, Transport, Tuple, Way,
+};
+
+use super::{Gate, Place, Refusal, Subject};
+use crate::events::EventKind;
+use crate::policy::{Cause, Endpoint, EndpointKind, PolicyVerdict};
+use crate::tag::{Passage, PortId, Tag};
+use crate::verdict::{Causes, DropReason, Verdict};
+
+impl Gate<'_> {
+    /// Where `packet` goes on to.
+    #[inline]
+    pub(super) fn judge_flow(
+        &self,
+        place: &Place<'_>,
+        packet: &Packet,
+        subject: &Subject<'_>,
+        now: Time,
+    ) -> Result<Tag, Refusal> {
+        match self.flows.track(packet, now) {
+            Track::Known(known) => self.judge_known(place, packet.tuple.destination, &known),
+            Track::MayOpen => self.open(place, packet, subject, now),
+            Track::Refused(refusal) => Err(reason(refusal).into()),
+        }
+    }
+
+    #[inline]
+    pub(super) fn judge_known(
+        &self,
+        place: &Place<'_>,
+        destination: Addr,
+        known: &Known,
+    ) -> Result<Tag, Refusal> {
+        let decision = &known.decision;
+        // Older, not other: another worker may already decide by a newer snapshot than this one.
+        let is_stale = place.snapshot.switches.recheck_live_flows && decision.epoch < place.snapshot.epoch;
+        if is_stale || !place.has_judged_pod(known) {
+            self.decide_again(place, known)?;
+        }
+        Ok(place.way_out(destination, decision.way))
+    }
+
+    /// In the initiator's direction, whichever way the packet at hand goes.
+    #[cold]
+    fn decide_again(&self, place: &Place<'_>, known: &Known) -> Result<(), Refusal> {
+        let port = place.header.tag.port;
+        let original = &known.original;
+        let ends = place.ends(original, place.is_initiator(known.direction))?;
+        let causes = place.decide(&ends, original);
+        let Err(reason) = allowed(causes) else {
+            let decision = Decision {
+                epoch: known.decision.epoch.max(place.snapshot.epoch),
+                egress: causes.egress.code(),
+                ingress: causes.ingress.code(),
+                ..known.decision
+            };
+            if self.flows.redecide(known.id, decision) {
+                self.counters.count_flow_redecided(port);
+            }
+            return Ok(());
+        };
+        // Another worker may have been faster; the flow is cut once.
+        let is_cut = self.flows.remove(known.id);
+        if is_cut {
+            self.counters.count_flow_cut(port);
+        }
+        Err(Refusal { reason, causes: Some(causes), cut: is_cut.then_some(*original) })
+    }
+
+    fn open(
+        &self,
+        place: &Place<'_>,
+        packet: &Packet,
+        subject: &Subject<'_>,
+        now: Time,
+    ) -> Result<Tag, Refusal> {
+        let tag = place.header.tag;
+        let tuple = &packet.tuple;
+        let ends = place.ends(tuple, tag.passage == Passage::FromPod)?;
+        if tag.passage == Passage::ToPod {
+            self.check_vouched(&ends.0, now)?;
+        }
+        let causes = place.decide(&ends, tuple);
+        if let Err(reason) = allowed(causes) {
+            return Err(Refusal { reason, causes: Some(causes), cut: None });
+        }
+        let way = place.opening_way(packet);
+        let decision = Decision {
+            epoch: place.snapshot.epoch,
+            egress: causes.egress.code(),
+            ingress: causes.ingress.code(),
+            way,
+            port: tag.port.number(),
+        };
+        match self.flows.open(packet, decision, now) {
+            Ok(_) => {}
+            Err(OpenError::Full) => return Err(DropReason::FlowTableFull.into()),
+            Err(OpenError::NotAnOpener(refusal)) => return Err(reason(refusal).into()),
+            // Another worker opened it since `track`: it is that flow's packet now.
+            Err(OpenError::Exists(_)) => {
+                return match self.flows.track(packet, now) {
+                    Track::Known(known) => self.judge_known(place, tuple.destination, &known),
+                    Track::MayOpen => Err(DropReason::NoFlow.into()),
+                    Track::Refused(refusal) => Err(reason(refusal).into()),
+                };
+            }
+        }
+        self.counters.count_flow_opened(tag.port);
+        let out = place.way_out(tuple.destination, way);
+        self.tell(EventKind::FlowOpened, subject, None, Verdict::Forward(out), Some(causes), now);
+        Ok(out)
+    }
+
+    /// From the bridge, a local pod's address is believed only if that pod has just put a packet
+    /// into it.
+    pub(super) fn check_vouched(&self, source: &Endpoint, now: Time) -> Result<(), DropReason> {
+        match source.kind {
+            EndpointKind::LocalPod { port: Some(port) } if self.departures.is_recent(port, now) => Ok(()),
+            EndpointKind::LocalPod { .. } => Err(DropReason::SpoofedLocal),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Place<'_> {
+    /// Whether the pod of this port opened the flow that a packet in `direction` belongs to.
+    #[inline]
+    fn is_initiator(&self, direction: Direction) -> bool {
+        (self.header.tag.passage == Passage::FromPod) == (direction == Direction::Original)
+    }
+
+    /// Whether this port's pod had its say when the flow was decided. It had none if it was not
+    /// known as a local pod then; nothing passes its port on the other end's word alone.
+    #[inline]
+    fn has_judged_pod(&self, known: &Known) -> bool {
+        const NOT_LOCAL: u32 = Cause::NotLocal.code();
+        let Decision { egress, ingress, .. } = known.decision;
+        (if self.is_initiator(known.direction) { egress } else { ingress }) != NOT_LOCAL
+    }
+
+    /// Source and destination. The one at this port is its pod, whatever address of its own it uses.
+    pub(super) fn ends(
+        &self,
+        tuple: &Tuple,
+        pod_is_source: bool,
+    ) -> Result<(Endpoint, Endpoint), DropReason> {
+        let pod = |addr| self.snapshot.pod(self.header.tag.port, addr).ok_or(DropReason::UnknownEndpoint);
+        Ok(if pod_is_source {
+            (pod(tuple.source)?, self.snapshot.resolve(tuple.destination))
+        } else {
+            (self.snapshot.resolve(tuple.source), pod(tuple.destination)?)
+        })
+    }
+
+    pub(super) fn decide(&self, (source, destination): &(Endpoint, Endpoint), tuple: &Tuple) -> Causes {
+        // An ICMP identifier is no port.
+        let port = match tuple.protocol {
+            IpProtocol::TCP | IpProtocol::UDP | IpProtocol::SCTP => tuple.destination_port,
+            _ => 0,
+        };
+        let PolicyVerdict { egress, ingress } =
+            self.snapshot.policy.decide(source, destination, tuple.protocol, port);
+        Causes { egress, ingress }
+    }
+
+    /// Straight to the other pod only if the frame was on its way there: what goes to the gateway's
+    /// MAC address wants the host's routing and translation. A connection picked up in the middle
+    /// may have been through them, so it goes through them again.
+    fn opening_way(&self, packet: &Packet) -> Way {
+        let is_shortcut = self.header.tag.passage == Passage::FromPod
+            && !is_picked_up(packet)
+            && self.receiver(packet.tuple.destination).is_some();
+        if is_shortcut { Way::Shortcut } else { Way::Bridge }
+    }
+
+    #[inline]
+    pub(super) fn way_out(&self, destination: Addr, way: Way) -> Tag {
+        let tag = self.header.tag;
+        match (tag.passage, way) {
+            (Passage::FromPod, Way::Shortcut) => self.receiver(destination).map_or(tag, Tag::to_pod),
+            (Passage::FromPod, Way::Bridge) | (Passage::ToPod, _) => tag,
+        }
+    }
+
+    /// The port of the local pod that has both the frame's destination addresses, IP and MAC.
+    #[inline]
+    fn receiver(&self, destination: Addr) -> Option<PortId> {
+        match self.snapshot.resolve(destination).kind {
+            EndpointKind::LocalPod { port: Some(port) } => {
+                let pod = self.snapshot.binding(port)?;
+                (pod.mac == self.header.destination).then_some(port)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether both sides allow, or which one does not.
+pub(super) const fn allowed(causes: Causes) -> Result<(), DropReason> {
+    if !causes.egress.allows() {
+        Err(DropReason::PolicyEgress)
+    } else if !causes.ingress.allows() {
+        Err(DropReason::PolicyIngress)
+    } else {
+        Ok(())
+    }
+}
+
+const fn is_picked_up(packet: &Packet) -> bool {
+    match packet.transport {
+        Transport::Tcp(segment) => {
+            !segment.flags.contains(TcpFlags::SYN) || segment.flags.contains(TcpFlags::ACK)
+        }
+        _ => false,
+    }
+}
+
+const fn reason(refusal: TrackRefusal) -> DropReason {
+    match refusal {
+        TrackRefusal::NoFlow => DropReason::NoFlow,
+        TrackRefusal::TcpInvalid => DropReason::TcpInvalid,
+    }
+}

@@ -1,0 +1,245 @@
+//! What becomes of a frame. Pure: no I/O, no clock, no allocation, and no panic on any input.
+//!
+//! ```text
+//! mod        the order of the checks, and the one function in which every drop ends
+//! flow       packets that are part of a flow or open one
+//! stateless  packets to groups, ICMP errors, later fragments
+//! tunnel     tunnels from pods to nodes
+//! ```
+
+mod flow;
+mod stateless;
+mod tunnel;
+
+use podgate_flowtable::{FlowTable, FragmentTable, Time, Tuple};
+
+use crate::antispoof;
+use crate::counters::Counters;
+use crate::departures::Departures;
+use crate::events::{Event, EventKind, EventRing};
+use crate::neighbour::{self, Onward};
+use crate::parse::{self, Body, Ip, Payload, TrunkHeader};
+use crate::snapshot::{PortBinding, Snapshot};
+use crate::tag::{Passage, Tag};
+use crate::verdict::{Causes, DropReason, Verdict};
+
+/// Everything a frame is judged by and everything that is kept of it.
+#[derive(Clone, Copy)]
+pub struct Gate<'a> {
+    /// What is in force; loaded once per batch.
+    pub snapshot: Option<&'a Snapshot>,
+    /// The flows of all workers.
+    pub flows: &'a FlowTable,
+    /// The fragmented datagrams of all workers.
+    pub fragments: &'a FragmentTable,
+    /// Departures of all workers.
+    pub departures: &'a Departures,
+    /// This worker's counters.
+    pub counters: &'a Counters,
+    /// Where events go.
+    pub events: &'a EventRing,
+}
+
+/// The tag that the trunk adds; what is counted is the frame without it.
+const TAG_LEN_BYTES: usize = 4;
+
+/// A frame at its port: the three things that everything after parsing needs.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    snapshot: &'a Snapshot,
+    /// The pod behind the port.
+    binding: &'a PortBinding,
+    header: &'a TrunkHeader,
+}
+
+/// Why a frame is dropped, with what only the one who decided it knows.
+#[derive(Clone, Copy)]
+struct Refusal {
+    reason: DropReason,
+    causes: Option<Causes>,
+    /// The flow this ends, in its initiator's direction.
+    cut: Option<Tuple>,
+}
+
+impl From<DropReason> for Refusal {
+    fn from(reason: DropReason) -> Self {
+        Self { reason, causes: None, cut: None }
+    }
+}
+
+/// What is known of a frame when it is counted and told about.
+#[derive(Clone, Copy)]
+struct Subject<'a> {
+    tag: Option<Tag>,
+    body: Option<&'a Body>,
+    frame_len_bytes: usize,
+}
+
+impl Gate<'_> {
+    /// Judges `frame`, as it came from the trunk. If it is forwarded, its tag has been rewritten,
+    /// and its destination MAC address if it asks for a pod of this node; if it is dropped, nothing
+    /// in it has changed.
+    #[inline]
+    pub fn step(&self, frame: &mut [u8], now: Time) -> Verdict {
+        let frame_len_bytes = frame.len();
+        let (header, rest) = match TrunkHeader::split(frame) {
+            Ok(parts) => parts,
+            Err(reason) => {
+                return self.drop_frame(
+                    &Subject { tag: None, body: None, frame_len_bytes },
+                    reason.into(),
+                    now,
+                );
+            }
+        };
+        let body = Body::parse(&header, rest);
+        match self.judge(&header, &body, frame_len_bytes, now) {
+            Ok(onward) => {
+                parse::retag(frame, onward.tag);
+                if let Some(mac) = onward.readdressed_to {
+                    parse::readdress(frame, mac);
+                }
+                self.counters.count_forwarded(header.tag, untagged(frame_len_bytes) as u64);
+                Verdict::Forward(onward.tag)
+            }
+            Err(refusal) => {
+                let subject = Subject { tag: Some(header.tag), body: body.as_ref().ok(), frame_len_bytes };
+                self.drop_frame(&subject, refusal, now)
+            }
+        }
+    }
+
+    /// For a frame that [`Gate::step`] forwarded and the transmit ring did not take. It is counted
+    /// at the port it was going to, on top of having been forwarded.
+    pub fn drop_unsent(&self, frame: &[u8], now: Time) -> Verdict {
+        let header = TrunkHeader::split(frame).ok();
+        let body = header.and_then(|(header, rest)| Body::parse(&header, rest).ok());
+        let tag = header.map(|(header, _)| header.tag);
+        let subject = Subject { tag, body: body.as_ref(), frame_len_bytes: frame.len() };
+        self.drop_frame(&subject, DropReason::TxFull.into(), now)
+    }
+
+    #[inline]
+    fn judge(
+        &self,
+        header: &TrunkHeader,
+        body: &Result<Body, DropReason>,
+        frame_len_bytes: usize,
+        now: Time,
+    ) -> Result<Onward, Refusal> {
+        let Some(snapshot) = self.snapshot else {
+            return Err(DropReason::NoSnapshot.into());
+        };
+        let Some(binding) = snapshot.binding(header.tag.port) else {
+            return Err(DropReason::UnknownEndpoint.into());
+        };
+        let body = match body {
+            Ok(body) => body,
+            Err(reason) => return Err((*reason).into()),
+        };
+        if header.tag.passage == Passage::FromPod {
+            antispoof::check(header, body, binding)?;
+        }
+        let place = Place { snapshot, binding, header };
+        match body {
+            Body::Ip(ip) => {
+                let subject = Subject { tag: Some(header.tag), body: Some(body), frame_len_bytes };
+                self.judge_ip(&place, ip, &subject, now)
+            }
+            Body::Arp(arp) => Ok(neighbour::arp(snapshot, binding, header, arp)?),
+        }
+    }
+
+    #[inline]
+    fn judge_ip(
+        &self,
+        place: &Place<'_>,
+        ip: &Ip,
+        subject: &Subject<'_>,
+        now: Time,
+    ) -> Result<Onward, Refusal> {
+        let Place { snapshot, binding, header } = *place;
+        match header.tag.passage {
+            Passage::ToPod => check_arrival(ip, binding)?,
+            Passage::FromPod => tunnel::check(place, ip)?,
+        }
+        let tag = match &ip.payload {
+            Payload::Packet { packet, .. } if ip.is_to_group() => self.judge_group(place, packet, now)?,
+            Payload::Packet { packet, .. } => self.judge_flow(place, packet, subject, now)?,
+            Payload::LaterFragment => return Ok(Onward::unchanged(self.follow_first(place, ip, now)?)),
+            Payload::IcmpError { quoted, .. } => self.judge_icmp_error(place, ip, *quoted, now)?,
+            Payload::IcmpOther { .. } => return Err(DropReason::IcmpUnrelated.into()),
+            Payload::Neighbour(message) => {
+                return Ok(neighbour::neighbour(snapshot, binding, header, ip, message)?);
+            }
+            Payload::Mld(_) => return Ok(neighbour::mld(snapshot, header, ip)?),
+        };
+        if let Some(fragment) = &ip.fragment {
+            self.record_first(place, ip, fragment, tag, now)?;
+        }
+        if tag.passage == Passage::FromPod {
+            self.departures.note(tag.port, now);
+        }
+        Ok(Onward::unchanged(tag))
+    }
+
+    /// The end of every frame that is dropped.
+    #[cold]
+    #[inline(never)]
+    fn drop_frame(&self, subject: &Subject<'_>, refusal: Refusal, now: Time) -> Verdict {
+        let Refusal { reason, causes, cut } = refusal;
+        let verdict = Verdict::Drop(reason);
+        self.counters.count_drop(subject.tag.map(|tag| tag.port), reason);
+        let kind = if cut.is_some() { EventKind::FlowCut } else { EventKind::Dropped };
+        self.tell(kind, subject, cut, verdict, causes, now);
+        verdict
+    }
+
+    /// Makes an event, if there is room for it. `tuple` if it is not the frame's own.
+    fn tell(
+        &self,
+        kind: EventKind,
+        subject: &Subject<'_>,
+        tuple: Option<Tuple>,
+        verdict: Verdict,
+        causes: Option<Causes>,
+        now: Time,
+    ) {
+        self.events.push_with(|| {
+            let ip = match subject.body {
+                Some(Body::Ip(ip)) => Some(ip),
+                Some(Body::Arp(_)) | None => None,
+            };
+            let tuple = tuple.or(ip.map(Ip::tuple));
+            let name = |addr| self.snapshot.and_then(|snapshot| snapshot.resolve(addr).id);
+            Event {
+                kind,
+                time: now,
+                tag: subject.tag,
+                tuple,
+                len_bytes: untagged(subject.frame_len_bytes) as u32,
+                verdict,
+                causes,
+                source: tuple.and_then(|tuple| name(tuple.source)),
+                destination: tuple.and_then(|tuple| name(tuple.destination)),
+                epoch: self.snapshot.map(|snapshot| snapshot.epoch),
+                tcp_flags: ip.and_then(Ip::tcp_flags),
+                icmp_type: ip.and_then(Ip::icmp_type),
+            }
+        });
+    }
+}
+
+/// What may not come to a pod whatever sent it.
+#[inline]
+fn check_arrival(ip: &Ip, binding: &PortBinding) -> Result<(), DropReason> {
+    const ANY_V4: podgate_flowtable::Addr = podgate_flowtable::Addr::from_v4([0; 4]);
+    if ip.source == ANY_V4 {
+        return Err(DropReason::Martian);
+    }
+    if binding.owns(ip.destination) || ip.is_to_group() { Ok(()) } else { Err(DropReason::NotForThisPod) }
+}
+
+const fn untagged(frame_len_bytes: usize) -> usize {
+    frame_len_bytes.saturating_sub(TAG_LEN_BYTES)
+}

@@ -1,0 +1,129 @@
+//! What opens no flow: packets to groups, ICMP errors, and fragments after the first.
+
+use podgate_flowtable::{
+    Direction, First, FlowView, Follow, FragmentKey, IpProtocol, Known, Packet, Time, Tuple,
+};
+
+use super::flow::allowed;
+use super::{Gate, Place, Refusal};
+use crate::parse::{Fragment, Ip};
+use crate::policy::{Endpoint, EndpointKind};
+use crate::tag::{Passage, Tag};
+use crate::verdict::DropReason;
+
+impl Gate<'_> {
+    /// Multicast and broadcast. Each packet is judged where it leaves its pod, as going to an
+    /// address outside, and again at each pod it comes to: with a flow, the first of these
+    /// verdicts would stand for all receivers. An answer comes from another address and is no
+    /// reply.
+    pub(super) fn judge_group(&self, place: &Place<'_>, packet: &Packet, now: Time) -> Result<Tag, Refusal> {
+        let tag = place.header.tag;
+        let ends = match tag.passage {
+            Passage::FromPod => place.ends(&packet.tuple, true)?,
+            Passage::ToPod => {
+                let source = place.snapshot.resolve(packet.tuple.source);
+                self.check_vouched(&source, now)?;
+                let receiver = place.snapshot.pod(tag.port, packet.tuple.source);
+                // The source's egress side was asked about the group when the packet left.
+                (without_egress(source), receiver.ok_or(DropReason::UnknownEndpoint)?)
+            }
+        };
+        let causes = place.decide(&ends, &packet.tuple);
+        match allowed(causes) {
+            Ok(()) => Ok(tag),
+            Err(reason) => Err(Refusal { reason, causes: Some(causes), cut: None }),
+        }
+    }
+
+    /// An ICMP error belongs to the flow of the packet it quotes, and goes to that packet's source.
+    /// From a pod, it is about a packet that came to that pod: pods are no routers, and a forged
+    /// error about the flow of others lowers their MTU or ends it (RFC 5927).
+    pub(super) fn judge_icmp_error(
+        &self,
+        place: &Place<'_>,
+        ip: &Ip,
+        quoted: Option<Tuple>,
+        now: Time,
+    ) -> Result<Tag, Refusal> {
+        let unrelated = Err(DropReason::IcmpUnrelated.into());
+        let Some(quoted) = quoted.filter(|quoted| quoted.source == ip.destination) else {
+            return unrelated;
+        };
+        if place.header.tag.passage == Passage::FromPod && !place.binding.owns(quoted.destination) {
+            return unrelated;
+        }
+        match self.flows.find(&quoted) {
+            Some((flow, direction)) if now < flow.expires_at => {
+                let FlowView { id, original, decision, .. } = flow;
+                let known = Known { id, direction: opposite(direction), original, decision };
+                self.judge_known(place, ip.destination, &known)
+            }
+            _ => unrelated,
+        }
+    }
+
+    /// Remembers what became of a datagram's first fragment, for the later ones.
+    #[cold]
+    pub(super) fn record_first(
+        &self,
+        place: &Place<'_>,
+        ip: &Ip,
+        fragment: &Fragment,
+        out: Tag,
+        now: Time,
+    ) -> Result<(), DropReason> {
+        let key = key(place, ip, fragment);
+        match self.fragments.first(key, fragment.end_bytes.into(), out.tci().into(), now) {
+            First::Recorded => Ok(()),
+            First::Overlap => Err(DropReason::BadFragment),
+        }
+    }
+
+    /// Where the first fragment went, the others go.
+    #[cold]
+    pub(super) fn follow_first(&self, place: &Place<'_>, ip: &Ip, now: Time) -> Result<Tag, DropReason> {
+        let Some(fragment) = &ip.fragment else {
+            return Err(DropReason::BadFragment);
+        };
+        let key = key(place, ip, fragment);
+        let (start, end) = (fragment.start_bytes.into(), fragment.end_bytes.into());
+        let follow = if fragment.more {
+            self.fragments.follow(key, start, end, now)
+        } else {
+            self.fragments.follow_last(key, start, end, now)
+        };
+        match follow {
+            Follow::Allowed(out) => Tag::from_tci(out as u16).ok_or(DropReason::FragmentWithoutFirst),
+            Follow::Unknown => Err(DropReason::FragmentWithoutFirst),
+            Follow::Overlap => Err(DropReason::BadFragment),
+        }
+    }
+}
+
+/// Names a datagram at one passage of one port: what is routed between two local pods passes both
+/// their ports, and goes somewhere else from each.
+fn key(place: &Place<'_>, ip: &Ip, fragment: &Fragment) -> FragmentKey {
+    /// Of the IPv6 fragment header. What follows it may be named differently in each fragment, and
+    /// is no part of a datagram's name (RFC 8200, 4.5).
+    const IPV6_FRAGMENT: IpProtocol = IpProtocol(44);
+    FragmentKey {
+        source: ip.source,
+        destination: ip.destination,
+        protocol: if ip.source.is_v4() { ip.protocol } else { IPV6_FRAGMENT },
+        identification: fragment.identification ^ u32::from(place.header.tag.tci()) << 16,
+    }
+}
+
+const fn opposite(direction: Direction) -> Direction {
+    match direction {
+        Direction::Original => Direction::Reply,
+        Direction::Reply => Direction::Original,
+    }
+}
+
+fn without_egress(source: Endpoint) -> Endpoint {
+    match source.kind {
+        EndpointKind::LocalPod { .. } => Endpoint { kind: EndpointKind::RemotePod, ..source },
+        _ => source,
+    }
+}

@@ -1,0 +1,19 @@
+//! The frame path, from bytes to verdict, in memory.
+
+mod frames;
+mod parse_any;
+mod parse_icmp;
+mod parse_ip;
+mod parse_link;
+mod parse_transport;
+mod step_any;
+mod step_fragment;
+mod step_group;
+mod step_icmp;
+mod step_neighbour;
+mod step_policy;
+mod step_refuse;
+mod step_spoof;
+mod step_time;
+mod step_way;
+mod world;

@@ -1,0 +1,306 @@
+//! A small cluster in memory, and a gate through which frames go with all their effects observed.
+//!
+//! | who | port | addresses | policy |
+//! |---|---|---|---|
+//! | web | 1 | 10.0.0.1, fd00::1 | isolated for egress: all to db, UDP 53 and 5353 to outside |
+//! | db | 2 | 10.0.0.2, fd00::2 | isolated for ingress: TCP 5432 and UDP 53 from web, TCP 5432 from outside |
+//! | free | 3 | 10.0.0.3, fd00::3 | none |
+//! | own node | | 10.0.0.254, fd00::fe | |
+//! | other node | | 192.168.0.2 | |
+//! | remote pod | | 10.0.1.9 | |
+
+use std::time::Duration;
+
+use podgate_dataplane::counters::{Counters, PortCounts};
+use podgate_dataplane::departures::Departures;
+use podgate_dataplane::events::{Event, EventKind, EventRing};
+use podgate_dataplane::mac::Mac;
+use podgate_dataplane::policy::{
+    Cause, Endpoint, EndpointId, EndpointKind, EndpointMap, Half, ListId, PolicyTable, PortRange, PrefixMap,
+    RangeList, Row, RuleId,
+};
+use podgate_dataplane::snapshot::{Names, PortBinding, Snapshot, Switches};
+use podgate_dataplane::step::Gate;
+use podgate_dataplane::tag::{Passage, PortId, Tag};
+use podgate_dataplane::verdict::{Causes, DropReason, Verdict};
+use podgate_flowtable::{Addr, Config, Epoch, FlowTable, FragmentTable, HashSecret, Time, Timeouts};
+
+use crate::frames::{Link, ip, port};
+
+pub const WEB: u16 = 1;
+pub const DB: u16 = 2;
+pub const FREE: u16 = 3;
+/// A port that no pod is bound to.
+pub const UNBOUND: u16 = 9;
+
+pub const NODE_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xfe]);
+
+pub const WEB_TO_DB: Cause = Cause::Rule(RuleId(1));
+pub const WEB_TO_OUTSIDE: Cause = Cause::Rule(RuleId(2));
+pub const DB_FROM_WEB: Cause = Cause::Rule(RuleId(0));
+pub const DB_FROM_OUTSIDE: Cause = Cause::Rule(RuleId(3));
+
+pub fn mac(pod: u16) -> Mac {
+    Mac([2, 0, 0, 0, 0, pod as u8])
+}
+
+/// From a pod to another pod's MAC address, or to the node's.
+pub fn from_pod(pod: u16, destination: Mac) -> Link {
+    Link::new(Tag::from_pod(port(pod)), mac(pod), destination)
+}
+
+/// Out of the bridge, on the way to a pod.
+pub fn to_pod(pod: u16) -> Link {
+    Link::new(Tag::to_pod(port(pod)), NODE_MAC, mac(pod))
+}
+
+pub fn secs(seconds: u64) -> Time {
+    Time::default().after(Duration::from_secs(seconds))
+}
+
+const fn range(port: u16, rule: u32) -> PortRange {
+    PortRange { first: port, last: port, rule: RuleId(rule) }
+}
+
+/// The policy above; without its rules if `is_closed`.
+pub fn policy(is_closed: bool) -> PolicyTable {
+    const IDENTITIES: usize = 8;
+    let lists = vec![
+        RangeList::default(),
+        RangeList { tcp: Box::new([range(5432, 0)]), udp: Box::new([range(53, 0)]), ..RangeList::default() },
+        RangeList { every: Some(RuleId(1)), ..RangeList::default() },
+        RangeList { udp: Box::new([range(53, 2), range(5353, 2)]), ..RangeList::default() },
+        RangeList { tcp: Box::new([range(5432, 3)]), ..RangeList::default() },
+    ];
+    let half = |subject: usize, allowed: &[(usize, u32)]| {
+        let mut rows = vec![Row::Open; IDENTITIES];
+        rows[subject] = Row::Isolated(0);
+        let mut cells = vec![ListId(0); IDENTITIES];
+        for &(peer, list) in allowed.iter().filter(|_| !is_closed) {
+            cells[peer] = ListId(list);
+        }
+        Half::new(rows, cells).unwrap()
+    };
+    PolicyTable::new(half(5, &[(6, 2), (0, 3), (1, 3)]), half(6, &[(5, 1), (0, 4)]), lists).unwrap()
+}
+
+pub fn snapshot(epoch: u32, policy: PolicyTable, switches: Switches) -> Snapshot {
+    let local = |number: u16| EndpointKind::LocalPod { port: Some(port(number)) };
+    let mut known = Vec::new();
+    let mut add = |addrs: &[&str], identity, kind, id| {
+        for addr in addrs {
+            known.push((Addr::from(ip(addr)), Endpoint { identity, kind, id: Some(EndpointId(id)) }));
+        }
+    };
+    add(&["10.0.0.254", "fd00::fe"], 2, EndpointKind::OwnNode, 0);
+    add(&["10.0.0.1", "fd00::1"], 5, local(WEB), 1);
+    add(&["10.0.0.2", "fd00::2"], 6, local(DB), 2);
+    add(&["10.0.0.3", "fd00::3"], 7, local(FREE), 3);
+    add(&["192.168.0.2"], 3, EndpointKind::OtherNode, 4);
+    add(&["10.0.1.9"], 4, EndpointKind::RemotePod, 5);
+    let endpoints = EndpointMap::new(known, PrefixMap::default(), 7);
+    let mut snapshot = Snapshot::new(Epoch(epoch), endpoints, policy, switches, Names::default());
+    for pod in [WEB, DB, FREE] {
+        let addresses =
+            [format!("10.0.0.{pod}"), format!("fd00::{pod}")].map(|text| Addr::from(ip(&text))).into();
+        snapshot.bind(port(pod), PortBinding { endpoint: EndpointId(pod.into()), mac: mac(pod), addresses });
+    }
+    snapshot
+}
+
+pub struct World {
+    pub snapshot: Option<Snapshot>,
+    pub flows: FlowTable,
+    pub fragments: FragmentTable,
+    pub departures: Departures,
+    pub counters: Counters,
+    pub events: EventRing,
+}
+
+/// What one frame did.
+#[derive(Debug)]
+pub struct Outcome {
+    pub verdict: Verdict,
+    pub before: Vec<u8>,
+    pub after: Vec<u8>,
+    /// Every counter that moved: port (0: none), name, by how much.
+    pub counted: Vec<(u16, String, u64)>,
+    pub events: Vec<Event>,
+    /// Flows in the table before and after.
+    pub flows: [usize; 2],
+    taken_up: Option<Tag>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with_capacity(1024)
+    }
+
+    pub fn with_capacity(capacity: usize) -> Self {
+        let flows = FlowTable::new(Config {
+            capacity,
+            secret: HashSecret([1, 2]),
+            timeouts: Timeouts::default(),
+            pickup_until: Time::default(),
+        });
+        Self {
+            snapshot: Some(snapshot(1, policy(false), Switches::default())),
+            flows: flows.unwrap(),
+            fragments: FragmentTable::new(64, HashSecret([3, 4])).unwrap(),
+            departures: Departures::new(),
+            counters: Counters::new(),
+            events: EventRing::new(16),
+        }
+    }
+
+    pub fn gate(&self) -> Gate<'_> {
+        Gate {
+            snapshot: self.snapshot.as_ref(),
+            flows: &self.flows,
+            fragments: &self.fragments,
+            departures: &self.departures,
+            counters: &self.counters,
+            events: &self.events,
+        }
+    }
+
+    pub fn send_at(&self, frame: &[u8], now: Time) -> Outcome {
+        let counts = self.counts();
+        let flows_before = self.flows.len();
+        assert!(self.events.is_empty());
+        let mut after = frame.to_vec();
+        let verdict = self.gate().step(&mut after, now);
+        let counted = counts
+            .iter()
+            .zip(self.counts())
+            .flat_map(|((port, before), (_, after))| moved(*port, before, &after))
+            .collect();
+        let taken_up = match frame.get(12..16) {
+            Some(&[0x81, 0x00, high, low]) => Tag::from_tci(u16::from_be_bytes([high, low])),
+            _ => None,
+        };
+        Outcome {
+            verdict,
+            before: frame.to_vec(),
+            after,
+            counted,
+            events: std::iter::from_fn(|| self.events.pop()).collect(),
+            flows: [flows_before, self.flows.len()],
+            taken_up,
+        }
+    }
+
+    pub fn send(&self, frame: &[u8]) -> Outcome {
+        self.send_at(frame, secs(10))
+    }
+
+    fn counts(&self) -> Vec<(u16, PortCounts)> {
+        let ports = [None].into_iter().chain((1..2048).map(PortId::new));
+        ports.map(|port| (port.map_or(0, PortId::number), self.counters.port(port))).collect()
+    }
+}
+
+fn moved(port: u16, before: &PortCounts, after: &PortCounts) -> Vec<(u16, String, u64)> {
+    let fields = |counts: &PortCounts| {
+        let mut fields = vec![
+            ("from-pod packets".to_owned(), counts.from_pod.packets),
+            ("from-pod bytes".to_owned(), counts.from_pod.bytes),
+            ("to-pod packets".to_owned(), counts.to_pod.packets),
+            ("to-pod bytes".to_owned(), counts.to_pod.bytes),
+            ("opened".to_owned(), counts.flows_opened),
+            ("redecided".to_owned(), counts.flows_redecided),
+            ("cut".to_owned(), counts.flows_cut),
+        ];
+        fields
+            .extend(DropReason::ALL.iter().map(|&reason| (reason.name().to_owned(), counts.dropped(reason))));
+        fields
+    };
+    let pairs = fields(before).into_iter().zip(fields(after));
+    pairs.filter(|(b, a)| b.1 != a.1).map(|(b, a)| (port, a.0, a.1 - b.1)).collect()
+}
+
+impl Outcome {
+    fn port(&self) -> u16 {
+        self.taken_up.map_or(0, |tag| tag.port.number())
+    }
+
+    fn counted_forward(&self) -> Vec<(u16, String, u64)> {
+        let way = match self.taken_up.unwrap().passage {
+            Passage::FromPod => "from-pod",
+            Passage::ToPod => "to-pod",
+        };
+        let bytes = self.before.len() as u64 - 4;
+        vec![(self.port(), format!("{way} packets"), 1), (self.port(), format!("{way} bytes"), bytes)]
+    }
+
+    #[track_caller]
+    fn assert_bytes(&self, tag: Tag, destination: Option<Mac>) {
+        let mut expected = self.before.clone();
+        expected[14..16].copy_from_slice(&tag.tci().to_be_bytes());
+        if let Some(mac) = destination {
+            expected[..6].copy_from_slice(&mac.0);
+        }
+        assert_eq!(self.after, expected);
+    }
+
+    /// It went on to `tag`; nothing else happened.
+    #[track_caller]
+    pub fn forwarded(&self, tag: Tag) {
+        assert_eq!(self.verdict, Verdict::Forward(tag));
+        self.assert_bytes(tag, None);
+        assert_eq!(self.counted, self.counted_forward());
+        assert_eq!(self.events, []);
+        assert_eq!(self.flows[1], self.flows[0]);
+    }
+
+    /// It went on to `tag` with another destination MAC address; nothing else happened.
+    #[track_caller]
+    pub fn readdressed(&self, tag: Tag, destination: Mac) {
+        assert_eq!(self.verdict, Verdict::Forward(tag));
+        self.assert_bytes(tag, Some(destination));
+        assert_eq!(self.counted, self.counted_forward());
+        assert_eq!(self.events, []);
+        assert_eq!(self.flows[1], self.flows[0]);
+    }
+
+    /// It opened a flow and went on to `tag`.
+    #[track_caller]
+    pub fn opened(&self, tag: Tag, egress: Cause, ingress: Cause) {
+        assert_eq!(self.verdict, Verdict::Forward(tag));
+        self.assert_bytes(tag, None);
+        let mut counted = self.counted_forward();
+        counted.push((self.port(), "opened".to_owned(), 1));
+        assert_eq!(self.counted, counted);
+        assert_eq!(self.flows[1], self.flows[0] + 1);
+        let [event] = &self.events[..] else { panic!("{:?}", self.events) };
+        assert_eq!(event.kind, EventKind::FlowOpened);
+        assert_eq!(event.causes, Some(Causes { egress, ingress }));
+        self.assert_event(event);
+    }
+
+    /// It was dropped; nothing else happened.
+    #[track_caller]
+    pub fn dropped(&self, reason: DropReason) -> &Event {
+        assert_eq!(self.verdict, Verdict::Drop(reason));
+        assert_eq!(self.after, self.before);
+        assert_eq!(self.counted, [(self.port(), reason.name().to_owned(), 1)]);
+        assert_eq!(self.flows[1], self.flows[0]);
+        let [event] = &self.events[..] else { panic!("{:?}", self.events) };
+        assert_eq!(event.kind, EventKind::Dropped);
+        self.assert_event(event);
+        event
+    }
+
+    /// It was dropped by policy; nothing else happened.
+    #[track_caller]
+    pub fn denied(&self, reason: DropReason, egress: Cause, ingress: Cause) {
+        assert_eq!(self.dropped(reason).causes, Some(Causes { egress, ingress }));
+    }
+
+    #[track_caller]
+    pub fn assert_event(&self, event: &Event) {
+        assert_eq!(event.verdict, self.verdict);
+        assert_eq!(event.tag, self.taken_up);
+        assert_eq!(event.len_bytes as usize, self.before.len().saturating_sub(4));
+    }
+}
