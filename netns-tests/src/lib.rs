@@ -1,7 +1,51 @@
 //! Namespaces, pods, traffic and faults for the live tests.
 //!
 //! ```text
-//! cases   truth tables of NetworkPolicy, read from `cases/`
+//! cases      truth tables of NetworkPolicy, read from `cases/`
+//! turn       which tests may share the machine, and which want it alone
+//! name       names that no other test has
+//! space      a network namespace to run things in
+//! pod        a namespace with an address: where traffic starts and ends
+//! node       a bridge with pods on it, made by hand
+//! manifest   what Kubernetes would say of those pods
+//! program    the podgate program: run it, ask it
+//! gateway    `podgate run` on a node, taken down at the end
+//! lab        `podgate lab up`, taken down at the end
+//! events     what `podgate observe --follow` says, awaited
+//! wait       conditions, awaited
+//! traffic    servers, probes, floods, ping, iperf3
+//! frame      frames written and read as they are on the wire
+//! footprint  what a namespace looks like, to compare before and after
+//! foreign    other people's BPF programs
 //! ```
+//!
+//! Everything here panics where a test could not go on: the message is for whoever reads the
+//! test's output.
 
 pub mod cases;
+pub mod events;
+pub mod footprint;
+pub mod foreign;
+pub mod frame;
+pub mod gateway;
+pub mod lab;
+pub mod manifest;
+pub mod name;
+pub mod node;
+pub mod pod;
+pub mod program;
+pub mod space;
+pub mod traffic;
+pub mod turn;
+pub mod wait;
+
+pub use events::Events;
+pub use footprint::Footprint;
+pub use gateway::Gateway;
+pub use lab::TestLab;
+pub use node::Node;
+pub use pod::Pod;
+pub use program::Instance;
+pub use space::Space;
+pub use turn::Turn;
+pub use wait::{eventually, wait_until};

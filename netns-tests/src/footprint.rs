@@ -1,0 +1,87 @@
+//! What a namespace looks like, to compare before and after.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::Space;
+use crate::foreign::{Hook, chain};
+
+/// Devices, bridge, queueing, filters, programs and rules of a namespace: what somebody set up, not
+/// what was counted or learned.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Footprint(BTreeMap<String, Value>);
+
+impl Footprint {
+    /// Takes it.
+    #[track_caller]
+    pub fn of(space: &Space) -> Self {
+        let mut found = BTreeMap::new();
+        for line in [
+            "ip -d -j link",
+            "ip -d -j addr",
+            "ip -d -j route",
+            "ip -d -j -6 route",
+            "ip -j rule",
+            "tc -j qdisc",
+            "bridge -d -j link",
+            "bridge -d -j vlan",
+            "bridge -j fdb show state permanent",
+            "bpftool -j net",
+        ] {
+            // A kernel without bridge VLANs says so, before and after.
+            let text = space.try_sh(line).stdout;
+            let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+            found.insert(line.to_owned(), settled(value));
+        }
+        found.insert("nft list ruleset".into(), Value::String(space.sh("nft list ruleset")));
+        let links = space.sh("ip -o link");
+        for name in links.lines().filter_map(|line| line.split(": ").nth(1)) {
+            let name = name.split('@').next().unwrap_or(name);
+            for hook in [Hook::Ingress, Hook::Egress] {
+                let programs: Vec<Value> = chain(space, name, hook).into_iter().map(Value::String).collect();
+                found.insert(format!("tcx {hook:?} of {name}"), Value::Array(programs));
+            }
+            for filters in ["ingress", "egress"] {
+                let line = format!("tc filter show dev {name} {filters}");
+                let text = space.try_sh(&line).stdout;
+                found.insert(line, Value::String(text));
+            }
+        }
+        Self(found)
+    }
+
+    /// Panics with what differs.
+    #[track_caller]
+    pub fn assert_same(&self, after: &Self) {
+        let mut differences = Vec::new();
+        for line in self.0.keys().chain(after.0.keys().filter(|key| !self.0.contains_key(*key))) {
+            let (before, now) = (self.0.get(line), after.0.get(line));
+            if before != now {
+                differences.push(format!("{line}\n  before: {}\n  after:  {}", shown(before), shown(now)));
+            }
+        }
+        assert!(differences.is_empty(), "the namespace is not as it was:\n{}", differences.join("\n"));
+    }
+}
+
+fn shown(value: Option<&Value>) -> String {
+    value.map_or_else(|| "nothing".into(), ToString::to_string)
+}
+
+/// Without what counts or runs by itself.
+fn settled(value: Value) -> Value {
+    match value {
+        Value::Array(items) => Value::Array(items.into_iter().map(settled).collect()),
+        Value::Object(fields) => Value::Object(
+            fields
+                .into_iter()
+                .filter(|(key, _)| {
+                    !key.ends_with("_timer") && !key.contains("stats") && !key.contains("life_time")
+                })
+                .map(|(key, field)| (key, settled(field)))
+                .collect(),
+        ),
+        other => other,
+    }
+}

@@ -1,0 +1,182 @@
+//! `podgate run` on a node, taken down at the end.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::panicking;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::name::unique;
+use crate::node::{BRIDGE, NODE_NAME};
+use crate::program::{PATIENCE, podgate};
+use crate::space::finish;
+use crate::{Instance, Node, Pod, eventually, wait_until};
+
+/// A running gateway. Dropping it kills it and detaches what it held.
+#[derive(Debug)]
+pub struct Gateway {
+    /// What can be asked of it.
+    pub instance: Instance,
+    node_netns: PathBuf,
+    dir: TempDir,
+    options: Vec<String>,
+    child: Option<Child>,
+}
+
+impl Gateway {
+    /// Runs on `node`, with its pods and these policies; returns when every pod is guarded.
+    #[track_caller]
+    pub fn start(node: &Node, policies: &str, options: &[&str]) -> Self {
+        let mut gateway = Self::prepare(node, policies, options);
+        gateway.launch();
+        gateway.instance.wait_for_pods(node.pods.iter().map(|pod| pod.key.as_str()));
+        gateway
+    }
+
+    /// All but running: [`Gateway::launch`] does.
+    pub fn prepare(node: &Node, policies: &str, options: &[&str]) -> Self {
+        let dir = tempfile::Builder::new().prefix("podgate-live-").tempdir().expect("a directory");
+        for sub in ["manifests", "run"] {
+            fs::create_dir(dir.path().join(sub)).expect("a directory");
+        }
+        let instance = Instance { name: unique("t"), run_dir: Some(dir.path().join("run")) };
+        let gateway = Self {
+            instance,
+            node_netns: node.space.netns().path().to_owned(),
+            dir,
+            options: options.iter().map(|&option| option.into()).collect(),
+            child: None,
+        };
+        gateway.write("cluster.yaml", &node.manifest());
+        gateway.write("policies.yaml", policies);
+        gateway
+    }
+
+    /// The command that runs it.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.node_netns.display())).arg("--").arg(podgate());
+        command.args(["run", "--bridge", BRIDGE, "--node", NODE_NAME, "--manifests"]);
+        command.arg(self.manifests()).args(self.instance.flags()).args(&self.options);
+        command
+    }
+
+    /// Runs it, again if it has ended.
+    #[track_caller]
+    pub fn launch(&mut self) {
+        assert!(self.child.is_none(), "it runs already");
+        let log = File::options().create(true).append(true).open(self.log_path()).expect("a log");
+        let mut command = self.command();
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
+        self.child = Some(command.spawn().expect("nsenter (package util-linux)"));
+    }
+
+    /// Its folder of manifests.
+    pub fn manifests(&self) -> PathBuf {
+        self.dir.path().join("manifests")
+    }
+
+    /// Writes a manifest, in one step as editors do.
+    #[track_caller]
+    pub fn write(&self, file: &str, text: &str) {
+        let aside = self.dir.path().join(file);
+        fs::write(&aside, text).expect("a manifest");
+        fs::rename(&aside, self.manifests().join(file)).expect("a manifest");
+    }
+
+    /// Puts other policies in force and waits until they are; returns how long that took.
+    #[track_caller]
+    pub fn apply(&self, policies: &str) -> Duration {
+        let before = self.instance.status().epoch;
+        self.write("policies.yaml", policies);
+        wait_until("the edited policies are in force", PATIENCE, || self.instance.status().epoch > before)
+    }
+
+    /// Tells it of the node's pods as they are now, and waits until all are guarded.
+    #[track_caller]
+    pub fn refresh(&self, node: &Node) {
+        self.write("cluster.yaml", &node.manifest());
+        self.instance.wait_for_pods(node.pods.iter().map(|pod| pod.key.as_str()));
+    }
+
+    /// Its process.
+    #[track_caller]
+    pub fn pid(&self) -> Pid {
+        // nsenter --net executes the program in its own place.
+        Pid::from_raw(self.child.as_ref().expect("it runs").id().cast_signed())
+    }
+
+    /// Sends it a signal and waits for its end.
+    #[track_caller]
+    pub fn end(&mut self, signal: Signal) -> ExitStatus {
+        kill(self.pid(), signal).expect("it runs");
+        self.wait_for_end()
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn wait_for_end(&mut self) -> ExitStatus {
+        let child = self.child.as_mut().expect("it runs");
+        let (status, _) = eventually("the gateway ends", PATIENCE, || child.try_wait().expect("its child"));
+        self.child = None;
+        status
+    }
+
+    /// `podgate detach`.
+    #[track_caller]
+    pub fn detach(&self) {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.node_netns.display())).arg("--").arg(podgate());
+        let finished = finish(command.arg("detach").args(self.instance.flags()));
+        assert_eq!(finished.code, 0, "podgate detach: {}\n{}", finished.stderr, self.log());
+    }
+
+    /// Where its maps and links are pinned.
+    #[track_caller]
+    pub fn pins(&self) -> PathBuf {
+        let own = self.dir.path().join("run/bpf").join(&self.instance.name);
+        let system = Path::new("/sys/fs/bpf/podgate").join(&self.instance.name);
+        [system, own].into_iter().find(|path| path.is_dir()).expect("a pin directory")
+    }
+
+    /// Where it keeps its files.
+    pub fn run_dir(&self) -> PathBuf {
+        self.dir.path().join("run")
+    }
+
+    /// What it wrote.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
+    /// Drops of one reason at the pod's port.
+    #[track_caller]
+    pub fn drops(&self, pod: &Pod, reason: &str) -> u64 {
+        self.instance.drops_of(&pod.key, reason)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if panicking() {
+            eprintln!("--- what the gateway wrote:\n{}", self.log());
+            let mut command = Command::new("nsenter");
+            command.arg(format!("--net={}", self.node_netns.display())).arg("--").arg(podgate());
+            let _ = command.arg("detach").args(self.instance.flags()).output();
+        } else {
+            self.detach();
+        }
+    }
+}
