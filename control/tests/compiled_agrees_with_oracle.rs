@@ -17,7 +17,7 @@ use random::{cluster, locality, v4, v6};
 const PORTS: [u16; 9] = [0, 1, 53, 54, 80, 81, 101, 8080, 65535];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
     fn every_pair_of_addresses_gets_the_same_verdict(cluster in cluster(), locality in locality()) {

@@ -1,6 +1,7 @@
 //! Namespaces, pods, traffic and faults for the live tests.
 //!
 //! ```text
+//! cases      truth tables of NetworkPolicy, read from `cases/`
 //! turn       which tests may share the machine, and which want it alone
 //! name       names that no other test has
 //! space      a network namespace to run things in
@@ -21,6 +22,7 @@
 //! Everything here panics where a test could not go on: the message is for whoever reads the
 //! test's output.
 
+pub mod cases;
 pub mod events;
 pub mod footprint;
 pub mod foreign;

@@ -173,8 +173,12 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
                 addresses.extend(more.filter(|_| number == 2).map(v4));
                 cluster.put_node(Node { name: name.to_owned(), labels: Labels::new(), addresses });
             }
-            pods.into_iter().for_each(|pod| cluster.put_pod(pod));
-            policies.into_iter().for_each(|policy| cluster.put_policy(policy));
+            for pod in pods {
+                cluster.put_pod(pod);
+            }
+            for policy in policies {
+                cluster.put_policy(policy);
+            }
             cluster
         },
     )

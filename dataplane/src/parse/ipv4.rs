@@ -8,6 +8,7 @@ use crate::verdict::DropReason;
 
 const MIN_HEADER_LEN_BYTES: usize = 20;
 
+#[inline]
 pub(super) fn parse(bytes: &[u8]) -> Result<Ip, DropReason> {
     let header = Header::parse(bytes)?;
     // The frame may be padded to Ethernet's 60 bytes: the packet ends where it says.
@@ -135,6 +136,7 @@ fn check_options(mut options: &[u8]) -> Result<(), DropReason> {
 
 /// Sources that are never on a wire (RFC 6890, 2.2.2; RFC 1122, 3.2.1.3). 0.0.0.0 is left to the
 /// anti-spoofing, so that a pod that tries DHCP is told so.
+#[inline]
 const fn martian_source(octets: [u8; 4]) -> bool {
     match octets {
         [0, 0, 0, 0] => false,
@@ -143,6 +145,7 @@ const fn martian_source(octets: [u8; 4]) -> bool {
 }
 
 /// Link-local stays: node-local DNS and metadata services live there.
+#[inline]
 const fn martian_destination(octets: [u8; 4]) -> bool {
     match octets {
         [255, 255, 255, 255] => false,

@@ -16,6 +16,7 @@ const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION_OPTIONS: u8 = 60;
 
+#[inline]
 pub(super) fn parse(bytes: &[u8]) -> Result<Ip, DropReason> {
     let header = Header::parse(bytes)?;
     // 0 announces a jumbogram (RFC 2675), which no veth carries, or an empty packet.

@@ -176,6 +176,7 @@ impl Ip {
 impl Payload {
     /// What may come from `::`: duplicate address detection, the first router solicitation (RFC
     /// 4861, 4.1 and 4.3) and listener reports before there is an address (RFC 3590, 4).
+    #[inline]
     fn may_come_from_nowhere(&self) -> bool {
         matches!(
             self,

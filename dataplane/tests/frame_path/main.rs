@@ -1,5 +1,6 @@
 //! The frame path, from bytes to verdict, in memory.
 
+mod cluster;
 mod frames;
 mod parse_any;
 mod parse_icmp;

@@ -44,8 +44,13 @@ fn a_router_on_the_way_may_report_a_flow() {
         let error = frames::icmp_error("192.0.2.1", "10.0.0.1", icmp_type, &question);
         world.send(&to_pod(WEB).ip(&error)).forwarded(Tag::to_pod(port(WEB)));
     }
-    // To web, but about what somebody else is supposed to have sent.
+    // To web, but about what somebody else has sent.
     let not_webs = frames::udp(("10.0.0.3", 40000), ("8.8.8.8", 53), &[]);
+    world.send(&from_pod(FREE, NODE_MAC).ip(&not_webs)).opened(
+        Tag::from_pod(port(FREE)),
+        Cause::NotIsolated,
+        Cause::NotLocal,
+    );
     let error = frames::icmp_error("192.0.2.1", "10.0.0.1", 3, &not_webs);
     world.send(&to_pod(WEB).ip(&error)).dropped(DropReason::IcmpUnrelated);
     // When the flow has been silent for too long, so has the right to talk about it.

@@ -1,0 +1,158 @@
+//! A watched directory delivers what it holds now, soon after each change.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use podgate_control::source::{Directory, Loaded, SourceError, Watch};
+use tempfile::tempdir;
+use tokio::time::timeout;
+
+type Update = Result<Loaded, Vec<SourceError>>;
+
+const LONG: Duration = Duration::from_secs(5);
+
+fn pod(name: &str) -> String {
+    format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\n")
+}
+
+async fn next(watch: &mut Watch) -> Update {
+    timeout(LONG, watch.next()).await.expect("an update").expect("a live watch")
+}
+
+/// Updates until one holds just these pods; a change that is more than one write may be seen half.
+async fn until(watch: &mut Watch, wanted: &[&str]) {
+    let deadline = Instant::now() + LONG;
+    loop {
+        let names: Vec<String> = match next(watch).await {
+            Ok(loaded) => loaded.cluster.pods().keys().map(|key| key.name.clone()).collect(),
+            Err(errors) => errors.iter().map(ToString::to_string).collect(),
+        };
+        if names == wanted {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{names:?}, not {wanted:?}");
+    }
+}
+
+/// As editors save: a new file, renamed over the old one.
+fn rename_over(path: &Path, text: &str) {
+    let fresh = path.with_extension("tmp");
+    fs::write(&fresh, text).unwrap();
+    fs::rename(fresh, path).unwrap();
+}
+
+#[tokio::test]
+async fn each_change_is_delivered() {
+    let dir = tempdir().unwrap();
+    let file = dir.path().join("a.yaml");
+    fs::write(&file, pod("a")).unwrap();
+    let mut watch = Watch::start(Directory::new([dir.path()])).unwrap();
+    until(&mut watch, &["a"]).await;
+
+    fs::write(&file, pod("b")).unwrap();
+    until(&mut watch, &["b"]).await;
+
+    // Twice: after the first, the file that was there at the start is gone.
+    for name in ["c", "d"] {
+        rename_over(&file, &pod(name));
+        until(&mut watch, &[name]).await;
+    }
+
+    fs::create_dir(dir.path().join("deep")).unwrap();
+    fs::write(dir.path().join("deep/e.yaml"), pod("e")).unwrap();
+    until(&mut watch, &["d", "e"]).await;
+
+    fs::remove_file(&file).unwrap();
+    until(&mut watch, &["e"]).await;
+
+    fs::write(&file, "kind: [").unwrap();
+    loop {
+        if let Err(errors) = next(&mut watch).await {
+            assert!(errors[0].to_string().contains("a.yaml:1"), "{}", errors[0]);
+            break;
+        }
+    }
+    fs::write(&file, pod("f")).unwrap();
+    until(&mut watch, &["e", "f"]).await;
+}
+
+#[tokio::test]
+async fn a_single_file_is_followed_through_renames_and_absence() {
+    let dir = tempdir().unwrap();
+    let file = dir.path().join("only.yaml");
+    let mut watch = Watch::start(Directory::new([&file])).unwrap();
+    assert!(next(&mut watch).await.is_err());
+    fs::write(dir.path().join("other.yaml"), pod("other")).unwrap();
+    for name in ["a", "b", "c"] {
+        rename_over(&file, &pod(name));
+        until(&mut watch, &[name]).await;
+    }
+    fs::remove_file(&file).unwrap();
+    assert!(next(&mut watch).await.is_err());
+    fs::write(&file, pod("d")).unwrap();
+    until(&mut watch, &["d"]).await;
+}
+
+/// A mounted ConfigMap: files are links through `..data`, and an update turns that one link.
+#[tokio::test]
+async fn a_mounted_config_map_is_followed() {
+    let dir = tempdir().unwrap();
+    let version = |name: &str| {
+        fs::create_dir(dir.path().join(name)).unwrap();
+        fs::write(dir.path().join(name).join("p.yaml"), pod(name.trim_start_matches('.'))).unwrap();
+        std::os::unix::fs::symlink(name, dir.path().join("..new")).unwrap();
+        fs::rename(dir.path().join("..new"), dir.path().join("..data")).unwrap();
+    };
+    version("..one");
+    std::os::unix::fs::symlink("..data/p.yaml", dir.path().join("p.yaml")).unwrap();
+    let mut whole = Watch::start(Directory::new([dir.path()])).unwrap();
+    let mut single = Watch::start(Directory::new([dir.path().join("p.yaml")])).unwrap();
+    until(&mut whole, &["one"]).await;
+    until(&mut single, &["one"]).await;
+    version("..two");
+    until(&mut whole, &["two"]).await;
+    until(&mut single, &["two"]).await;
+}
+
+#[tokio::test]
+async fn a_directory_that_is_replaced_is_followed() {
+    let dir = tempdir().unwrap();
+    let root = dir.path().join("policies");
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("a.yaml"), pod("a")).unwrap();
+    let mut watch = Watch::start(Directory::new([&root])).unwrap();
+    until(&mut watch, &["a"]).await;
+    let fresh = dir.path().join("fresh");
+    fs::create_dir(&fresh).unwrap();
+    fs::write(fresh.join("a.yaml"), pod("b")).unwrap();
+    fs::rename(&root, dir.path().join("old")).unwrap();
+    fs::rename(&fresh, &root).unwrap();
+    until(&mut watch, &["b"]).await;
+    fs::write(root.join("c.yaml"), pod("c")).unwrap();
+    until(&mut watch, &["b", "c"]).await;
+}
+
+#[tokio::test]
+async fn what_changes_nothing_is_not_delivered_and_a_change_is_soon() {
+    let dir = tempdir().unwrap();
+    let file = dir.path().join("a.yaml");
+    fs::write(&file, pod("a")).unwrap();
+    let mut watch = Watch::start(Directory::new([dir.path()])).unwrap();
+    until(&mut watch, &["a"]).await;
+    fs::write(dir.path().join("a.yaml~"), "x").unwrap();
+    fs::write(&file, pod("a")).unwrap();
+    assert!(timeout(Duration::from_millis(100), watch.next()).await.is_err());
+
+    let mut delays = Vec::new();
+    for round in 0..10 {
+        let name = format!("r{round}");
+        let start = Instant::now();
+        rename_over(&file, &pod(&name));
+        until(&mut watch, &[&name]).await;
+        delays.push(start.elapsed());
+    }
+    delays.sort_unstable();
+    println!("edit to delivery: median {:?}, worst {:?}", delays[5], delays[9]);
+    assert!(delays[5] < Duration::from_millis(100), "{delays:?}");
+}
