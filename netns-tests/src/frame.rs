@@ -131,15 +131,29 @@ impl Route {
     /// A neighbour advertisement (RFC 4861, 4.4) that says `target` is at `at`.
     #[track_caller]
     pub fn advertisement(&self, target: Ipv6Addr, at: Mac) -> Vec<u8> {
-        let (IpAddr::V6(from), IpAddr::V6(to)) = (self.from, self.to) else { panic!("IPv6 only") };
         let mut payload = target.octets().to_vec();
         payload.extend([2, 1]);
         payload.extend(at.0);
-        let kind = Icmpv6Type::Unknown { type_u8: 136, code_u8: 0, bytes5to8: [0x20, 0, 0, 0] };
+        self.icmpv6(136, [0x20, 0, 0, 0], &payload)
+    }
+
+    /// A router advertisement (RFC 4861, 4.2): send everything to me, for half an hour.
+    #[track_caller]
+    pub fn router_advertisement(&self) -> Vec<u8> {
+        let mut payload = vec![0; 8];
+        payload.extend([1, 1]);
+        payload.extend(self.from_mac.0);
+        self.icmpv6(134, [64, 0, 0x07, 0x08], &payload)
+    }
+
+    #[track_caller]
+    fn icmpv6(&self, type_u8: u8, bytes5to8: [u8; 4], payload: &[u8]) -> Vec<u8> {
+        let (IpAddr::V6(from), IpAddr::V6(to)) = (self.from, self.to) else { panic!("IPv6 only") };
         let link = PacketBuilder::ethernet2(self.from_mac.0, self.to_mac.0);
+        let kind = Icmpv6Type::Unknown { type_u8, code_u8: 0, bytes5to8 };
         let transport = link.ipv6(from.octets(), to.octets(), 255).icmpv6(kind);
         let mut frame = Vec::new();
-        transport.write(&mut frame, &payload).expect("a vector takes all");
+        transport.write(&mut frame, payload).expect("a vector takes all");
         frame
     }
 }
