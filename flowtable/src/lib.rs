@@ -4,21 +4,56 @@
 //! same table runs in workers, tests, benches and simulations.
 //!
 //! ```text
-//! addr      one address type for both families
-//! key       5-tuples and directions
-//! packet    what the table needs to know of a packet
-//! decision  what the gateway decided when the flow opened
-//! time      monotonic time as an argument
+//! addr       one address type for both families
+//! key        5-tuples, directions, and the form that both directions share
+//! packet     what the table needs to know of a packet
+//! decision   what the gateway decided when the flow opened
+//! time       monotonic time as an argument
+//!
+//! table      the flows, and what may be asked of them    open    recording, making room
+//! track      a packet meets its flow, or may open one    expiry  forgetting in slices
+//! tcp  udp  icmp  sctp   what each protocol makes of a packet
+//! state      where a flow stands       timeout   for how long
+//! view       a copy of a flow          stats     what became of them
+//! bucket  entry  hash    the memory layout: tags, 128 bytes a flow, the keyed placement
+//!
+//! fragment   later fragments follow the first one
 //! ```
 
 mod addr;
+mod bucket;
 mod decision;
+mod entry;
+mod expiry;
+mod fragment;
+mod hash;
+mod icmp;
 mod key;
+mod open;
 mod packet;
+mod sctp;
+mod state;
+mod stats;
+mod table;
+mod tcp;
 mod time;
+mod timeout;
+mod track;
+mod udp;
+mod view;
 
 pub use addr::Addr;
 pub use decision::{Decision, Epoch, Way};
+pub use expiry::ExpiryCursor;
+pub use fragment::{First, Follow, FragmentKey, FragmentStats, FragmentTable};
+pub use hash::HashSecret;
 pub use key::{Direction, IpProtocol, Tuple};
+pub use open::OpenError;
 pub use packet::{IcmpRole, Packet, TcpFlags, TcpSegment, Transport};
+pub use state::{Assurance, FlowState, ReplyState, SctpState, TcpState, UdpState};
+pub use stats::TableStats;
+pub use table::{Config, ConfigError, FlowTable, MAX_CAPACITY};
 pub use time::Time;
+pub use timeout::Timeouts;
+pub use track::{Known, Refusal, Track};
+pub use view::{FlowId, FlowView};

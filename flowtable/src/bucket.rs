@@ -1,0 +1,174 @@
+//! One cache line that says which of its 28 slots may hold a key.
+//!
+//! A bucket holds a 16-bit tag for each of its slots and the lock that inserts and removals take.
+//! Lookups only read. Slots never move, so a reader that finds a tag finds the entry.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam::utils::Backoff;
+
+/// Slots of one bucket.
+pub(crate) const WAYS: usize = 28;
+
+const WORDS: usize = WAYS / 4;
+const LANES: u64 = 0x0001_0001_0001_0001;
+const LANE_HIGH_BITS: u64 = LANES << 15;
+
+/// Tags of one bucket's slots, four to a word, 0 for a free slot; then the lock.
+#[derive(Default)]
+#[repr(C, align(64))]
+pub(crate) struct Bucket {
+    tags: [AtomicU64; WORDS],
+    lock: AtomicU64,
+}
+
+const _: () = assert!(size_of::<Bucket>() == 64);
+
+/// What a lookup compares before it touches an entry. Never 0, which marks a free slot.
+#[derive(Clone, Copy)]
+pub(crate) struct Tag(u16);
+
+impl Tag {
+    #[inline]
+    pub(crate) fn of(hash: u64) -> Self {
+        Self((hash as u16).max(1))
+    }
+}
+
+impl Bucket {
+    /// The slots whose tag is `tag`.
+    #[inline]
+    pub(crate) fn matching(&self, tag: Tag) -> Ways {
+        self.lanes_equal_to(tag.0)
+    }
+
+    /// The slots that are free.
+    #[inline]
+    pub(crate) fn vacant(&self) -> Ways {
+        self.lanes_equal_to(0)
+    }
+
+    /// The slots that are in use.
+    #[inline]
+    pub(crate) fn occupied(&self) -> Ways {
+        Ways(!self.vacant().0 & ALL_WAYS)
+    }
+
+    #[inline]
+    fn lanes_equal_to(&self, tag: u16) -> Ways {
+        let pattern = u64::from(tag) * LANES;
+        let mut found = 0;
+        for (index, word) in self.tags.iter().enumerate() {
+            // Acquire: whoever sees a tag sees the entry that was filled before it was set.
+            let differences = word.load(Ordering::Acquire) ^ pattern;
+            let low_bits = !LANE_HIGH_BITS;
+            let zero_lanes = !(((differences & low_bits) + low_bits) | differences) & LANE_HIGH_BITS;
+            found |= (zero_lanes >> 15) << index;
+        }
+        Ways(found)
+    }
+
+    /// Takes the bucket's lock for a bounded section.
+    #[inline]
+    pub(crate) fn lock(&self) -> BucketLock<'_> {
+        let backoff = Backoff::new();
+        while self.lock.compare_exchange_weak(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            backoff.snooze();
+        }
+        BucketLock { bucket: self }
+    }
+}
+
+/// A locked bucket: the right to change its tags.
+pub(crate) struct BucketLock<'a> {
+    bucket: &'a Bucket,
+}
+
+impl BucketLock<'_> {
+    /// Says that the slot at `way`, whose entry is complete, holds a key with `tag`.
+    #[inline]
+    pub(crate) fn occupy(&self, way: usize, tag: Tag) {
+        self.set(way, tag.0);
+    }
+
+    /// Says that the slot at `way` is free.
+    #[inline]
+    pub(crate) fn vacate(&self, way: usize) {
+        self.set(way, 0);
+    }
+
+    #[inline]
+    fn set(&self, way: usize, tag: u16) {
+        let word = &self.bucket.tags[way % WORDS];
+        let shift = way / WORDS * 16;
+        let others = word.load(Ordering::Relaxed) & !(0xffff << shift);
+        word.store(others | u64::from(tag) << shift, Ordering::Release);
+    }
+}
+
+impl Drop for BucketLock<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.bucket.lock.store(0, Ordering::Release);
+    }
+}
+
+/// A set of ways: bit `lane * 16 + word`, as the comparison yields it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Ways(u64);
+
+const ALL_WAYS: u64 = ((1 << WORDS) - 1) * LANES;
+
+impl Ways {
+    #[inline]
+    pub(crate) fn size(&self) -> u32 {
+        self.0.count_ones()
+    }
+}
+
+impl Iterator for Ways {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        if self.0 == 0 {
+            return None;
+        }
+        let bit = self.0.trailing_zeros() as usize;
+        self.0 &= self.0 - 1;
+        Some(bit / 16 * WORDS + bit % 16)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_is_found_by_its_own_tag_only() {
+        let bucket = Bucket::default();
+        assert_eq!(bucket.vacant().size() as usize, WAYS);
+        for way in 0..WAYS {
+            bucket.lock().occupy(way, Tag::of(0x8000 + way as u64));
+        }
+        assert_eq!(bucket.vacant().size(), 0);
+        assert_eq!(bucket.occupied().collect::<std::collections::BTreeSet<_>>(), (0..WAYS).collect());
+        for way in 0..WAYS {
+            assert_eq!(bucket.matching(Tag::of(0x8000 + way as u64)).collect::<Vec<_>>(), [way]);
+        }
+        assert_eq!(bucket.matching(Tag::of(0x7fff)).size(), 0);
+        bucket.lock().vacate(13);
+        assert_eq!(bucket.vacant().collect::<Vec<_>>(), [13]);
+    }
+
+    #[test]
+    fn neighbouring_tags_do_not_disturb_each_other() {
+        let bucket = Bucket::default();
+        for (way, tag) in [0x0001u64, 0xffff, 0x0001, 0x8000, 0x7fff].into_iter().enumerate() {
+            bucket.lock().occupy(way, Tag::of(tag));
+        }
+        assert_eq!(bucket.matching(Tag::of(1)).collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(bucket.matching(Tag::of(0xffff)).collect::<Vec<_>>(), [1]);
+        assert_eq!(bucket.vacant().size() as usize, WAYS - 5);
+    }
+}

@@ -1,0 +1,286 @@
+//! Later fragments carry no ports: they follow what was decided for the first one.
+//!
+//! A first fragment that the policy allowed is recorded; a later one is allowed only after it, and
+//! only if it overlaps nothing that was allowed before. An overlap refuses the whole datagram
+//! (RFC 5722, section 4; RFC 8200, 4.5), for IPv4 too, where nobody sends them in good faith
+//! either (RFC 1858, RFC 3128). An exact repetition is no overlap: a fragment may pass the table twice.
+
+mod runs;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::hash::KeyedHash;
+use crate::key::Key;
+use crate::stats::bump;
+use crate::table::{ConfigError, MAX_CAPACITY};
+use crate::{Addr, HashSecret, IpProtocol, Time, Tuple};
+
+use runs::{Fit, Runs};
+
+/// How long a datagram's fragments may take (`net/ipv4/ip_fragment.c`, `IP_FRAG_TIME`).
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest datagram; a fragment that reaches beyond it is no part of one (RFC 791, 3.1).
+const MAX_END_BYTES: u32 = 65_535;
+
+const WAYS: usize = 8;
+
+/// What the fragments of one datagram have in common (RFC 791, 3.2; RFC 8200, 4.5).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct FragmentKey {
+    /// Source address.
+    pub source: Addr,
+    /// Destination address.
+    pub destination: Addr,
+    /// The protocol; for IPv6 the next header of the first fragment may differ from that of the
+    /// others, so give them all the same.
+    pub protocol: IpProtocol,
+    /// The identification field: 16 bits in IPv4, 32 in IPv6.
+    pub identification: u32,
+}
+
+/// What became of a first fragment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum First {
+    /// Recorded: its followers will be allowed.
+    Recorded,
+    /// It overlaps the datagram that is there; the whole of it is refused from now on.
+    Overlap,
+}
+
+/// What a later fragment may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Follow {
+    /// Go where the first one went: its payload.
+    Allowed(u64),
+    /// No first fragment was allowed, or it is too long ago, or there are more gaps between the
+    /// fragments than are remembered.
+    Unknown,
+    /// It overlaps, or another one did, or it reaches beyond the datagram's end.
+    Overlap,
+}
+
+/// What became of the datagrams, in numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FragmentStats {
+    /// Datagrams whose first fragment was recorded.
+    pub recorded: u64,
+    /// Datagrams of which every fragment was seen.
+    pub completed: u64,
+    /// Datagrams refused for an overlap.
+    pub overlapping: u64,
+    /// Datagrams forgotten before their time to make room.
+    pub evicted: u64,
+}
+
+/// Remembers the datagrams whose fragments are under way.
+///
+/// Fragments are rare and cost their receiver more than this table, so a bucket is read and
+/// written under its lock.
+pub struct FragmentTable {
+    buckets: Box<[Mutex<[Option<Datagram>; WAYS]>]>,
+    hash: KeyedHash,
+    counters: Counters,
+}
+
+#[derive(Default)]
+struct Counters {
+    recorded: AtomicU64,
+    completed: AtomicU64,
+    overlapping: AtomicU64,
+    evicted: AtomicU64,
+}
+
+#[derive(Clone, Copy)]
+struct Datagram {
+    key: FragmentKey,
+    payload: u64,
+    since: Time,
+    progress: Progress,
+    runs: Runs,
+    /// Where it ends, once the last fragment was seen.
+    end: Option<u32>,
+}
+
+/// In the order in which datagrams are given up.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Progress {
+    Complete,
+    Open,
+    Refused,
+}
+
+/// Whether more fragments follow this one (the MF flag, RFC 791, 3.1).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum More {
+    Follow,
+    NoneFollow,
+}
+
+impl FragmentTable {
+    /// A table of at least `capacity` datagrams, which will not allocate again.
+    pub fn new(capacity: usize, secret: HashSecret) -> Result<Self, ConfigError> {
+        if !(1..=MAX_CAPACITY).contains(&capacity) {
+            return Err(ConfigError::Capacity { capacity });
+        }
+        Ok(Self {
+            buckets: (0..capacity.div_ceil(WAYS)).map(|_| Mutex::new([None; WAYS])).collect(),
+            hash: KeyedHash::new(secret),
+            counters: Counters::default(),
+        })
+    }
+
+    /// Records a first fragment that was allowed: it covers the bytes up to `end_offset_bytes`, and
+    /// `payload` is what its followers will be told. One that is repeated brings its payload anew.
+    /// In a full bucket a complete datagram makes way, or else the oldest.
+    pub fn first(&self, key: FragmentKey, end_offset_bytes: u32, payload: u64, now: Time) -> First {
+        self.with_bucket(&key, |datagrams| {
+            if let Some(datagram) = live(datagrams, &key, now)
+                && datagram.progress != Progress::Complete
+            {
+                // A complete one instead makes way: its sender uses the number again.
+                return match self.cover(datagram, 0, end_offset_bytes, More::Follow) {
+                    Follow::Allowed(_) => {
+                        datagram.payload = payload;
+                        First::Recorded
+                    }
+                    Follow::Unknown | Follow::Overlap => First::Overlap,
+                };
+            }
+            let mut datagram = Datagram {
+                key,
+                payload,
+                since: now,
+                progress: Progress::Open,
+                runs: Runs::default(),
+                end: None,
+            };
+            let covered = self.cover(&mut datagram, 0, end_offset_bytes, More::Follow);
+            bump(&self.counters.recorded);
+            *self.room(datagrams, &key, now) = Some(datagram);
+            if covered == Follow::Overlap { First::Overlap } else { First::Recorded }
+        })
+    }
+
+    /// Asks about a later fragment that is not the last: bytes `start..end` of the datagram.
+    pub fn follow(&self, key: FragmentKey, start: u32, end: u32, now: Time) -> Follow {
+        self.follow_with(key, start, end, More::Follow, now)
+    }
+
+    /// Asks about the last fragment, the one without the more-fragments flag: bytes `start..end`.
+    ///
+    /// Telling the last one apart lets the table see that a datagram is complete, so that a sender
+    /// may use its number again at once: at 10,000 datagrams a second, 16 bits last 7 seconds.
+    pub fn follow_last(&self, key: FragmentKey, start: u32, end: u32, now: Time) -> Follow {
+        self.follow_with(key, start, end, More::NoneFollow, now)
+    }
+
+    /// What became of the datagrams so far.
+    pub fn stats(&self) -> FragmentStats {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        FragmentStats {
+            recorded: load(&self.counters.recorded),
+            completed: load(&self.counters.completed),
+            overlapping: load(&self.counters.overlapping),
+            evicted: load(&self.counters.evicted),
+        }
+    }
+
+    fn follow_with(&self, key: FragmentKey, start: u32, end: u32, more: More, now: Time) -> Follow {
+        self.with_bucket(&key, |datagrams| match live(datagrams, &key, now) {
+            Some(datagram) => self.cover(datagram, start, end, more),
+            None => Follow::Unknown,
+        })
+    }
+
+    /// Adds a fragment to its datagram.
+    fn cover(&self, datagram: &mut Datagram, start: u32, end: u32, more: More) -> Follow {
+        if datagram.progress == Progress::Refused {
+            return Follow::Overlap;
+        }
+        let ends_with_others = match (more, datagram.end) {
+            (More::NoneFollow, None) => datagram.runs.end() <= end,
+            (More::NoneFollow, Some(known)) => known == end,
+            (More::Follow, known) => end <= known.unwrap_or(MAX_END_BYTES),
+        };
+        let fit = if ends_with_others && end <= MAX_END_BYTES {
+            datagram.runs.add(start, end)
+        } else {
+            Fit::Overlap
+        };
+        match fit {
+            Fit::Scattered => return Follow::Unknown,
+            Fit::Overlap => {
+                datagram.progress = Progress::Refused;
+                bump(&self.counters.overlapping);
+                return Follow::Overlap;
+            }
+            Fit::New | Fit::Again => {}
+        }
+        if more == More::NoneFollow {
+            datagram.end = Some(end);
+        }
+        if datagram.progress == Progress::Open && datagram.end == Some(datagram.runs.covered_bytes()) {
+            datagram.progress = Progress::Complete;
+            bump(&self.counters.completed);
+        }
+        Follow::Allowed(datagram.payload)
+    }
+
+    /// The slot for a new datagram: its own, a free one, or the one that is missed least.
+    fn room<'a>(
+        &self,
+        datagrams: &'a mut [Option<Datagram>; WAYS],
+        key: &FragmentKey,
+        now: Time,
+    ) -> &'a mut Option<Datagram> {
+        let cost = |slot: &Option<Datagram>| match slot {
+            Some(datagram) if datagram.key == *key => None,
+            None => Some((Progress::Complete, Time::default())),
+            Some(datagram) if datagram.has_expired(now) => Some((Progress::Complete, Time::default())),
+            Some(datagram) => Some((datagram.progress, datagram.since)),
+        };
+        let cheapest = (0..WAYS).min_by_key(|&way| cost(&datagrams[way])).unwrap_or(0);
+        let slot = &mut datagrams[cheapest];
+        if slot
+            .is_some_and(|old| old.key != *key && old.progress != Progress::Complete && !old.has_expired(now))
+        {
+            bump(&self.counters.evicted);
+        }
+        slot
+    }
+
+    fn with_bucket<T>(&self, key: &FragmentKey, act: impl FnOnce(&mut [Option<Datagram>; WAYS]) -> T) -> T {
+        // Bucket lines need no order of the two ends; the identification takes the ports' place.
+        let (flow, _) = Key::of(&Tuple {
+            source: key.source,
+            destination: key.destination,
+            source_port: 0,
+            destination_port: 0,
+            protocol: key.protocol,
+        });
+        let hash = self.hash.of(&Key { ends: flow.ends | u64::from(key.identification), ..flow });
+        let bucket = (((hash >> 32) * self.buckets.len() as u64) >> 32) as usize;
+        // A panic cannot leave a datagram half-written: each is assigned whole.
+        act(&mut self.buckets[bucket].lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Datagram {
+    fn has_expired(&self, now: Time) -> bool {
+        now.since(self.since) > TIMEOUT
+    }
+}
+
+fn live<'a>(
+    datagrams: &'a mut [Option<Datagram>; WAYS],
+    key: &FragmentKey,
+    now: Time,
+) -> Option<&'a mut Datagram> {
+    datagrams.iter_mut().flatten().find(|datagram| datagram.key == *key && !datagram.has_expired(now))
+}
+
+#[cfg(test)]
+mod tests;

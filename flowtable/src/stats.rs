@@ -1,0 +1,54 @@
+//! What became of the flows, in numbers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam::utils::CachePadded;
+
+/// Counts since the table was made. Every flow that opened is still there or ended in one way:
+/// `opened == len + expired + removed + evicted + reopened` when nobody writes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TableStats {
+    /// Flows recorded.
+    pub opened: u64,
+    /// Flows that were silent for too long.
+    pub expired: u64,
+    /// Flows taken away by `remove`.
+    pub removed: u64,
+    /// Flows given up for a new one when there was no room.
+    pub evicted: u64,
+    /// Finished flows that made way for a new connection on the same ports.
+    pub reopened: u64,
+    /// Flows not recorded because there was no room and nothing to give up.
+    pub full: u64,
+}
+
+/// The living form of [`TableStats`]. Opening and ending flows touch it, known packets do not.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) opened: CachePadded<AtomicU64>,
+    pub(crate) expired: CachePadded<AtomicU64>,
+    pub(crate) removed: AtomicU64,
+    pub(crate) evicted: AtomicU64,
+    pub(crate) reopened: AtomicU64,
+    pub(crate) full: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn read(&self) -> TableStats {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        TableStats {
+            opened: load(&self.opened),
+            expired: load(&self.expired),
+            removed: load(&self.removed),
+            evicted: load(&self.evicted),
+            reopened: load(&self.reopened),
+            full: load(&self.full),
+        }
+    }
+}
+
+/// Counts one.
+#[inline]
+pub(crate) fn bump(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
