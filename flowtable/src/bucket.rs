@@ -126,6 +126,20 @@ impl Ways {
     }
 }
 
+impl Ways {
+    /// The lowest way, or [`WAYS`] if there is none.
+    #[inline]
+    pub(crate) fn lowest(&self) -> usize {
+        // A bit beyond all lanes' bits makes the empty set scan to a number that maps to WAYS.
+        let bit = (self.0 | 1 << NONE_BIT).trailing_zeros() as usize;
+        bit / 16 * WORDS + bit % 16
+    }
+}
+
+/// Lane 3, word 7: one past the last way.
+const NONE_BIT: u32 = 3 * 16 + WORDS as u32;
+const _: () = assert!(3 * WORDS + WORDS == WAYS);
+
 impl Iterator for Ways {
     type Item = usize;
 

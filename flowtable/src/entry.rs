@@ -6,43 +6,21 @@
 //! compares the key without waiting for writers, and a packet's update is one compare-exchange,
 //! plain loads and stores, and one store that releases (a seqlock whose writers also exclude each
 //! other: Boehm, "Can Seqlocks Get Along With Programming Language Memory Models?", 2012).
-//!
-//! | word | holds |
-//! |---|---|
-//! | 0 | ports, protocol and asker 41, originator 1, way 1, first port 16 |
-//! | 1..5 | low address, high address |
-//! | 5 | clock: last seen 44, state 5, assurance 1, opened (high part) 14 |
-//! | 6, 7 | epoch 32, egress 32; ingress 32, opened (low part) 32 |
-//! | 8, 9 | packets 48, the tracker's marks 16; original, then reply |
-//! | 10, 11 | bytes; original, then reply |
-//! | 12..15 | the protocol tracker's memory |
+
+mod record;
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use crossbeam::utils::Backoff;
 
 use crate::key::{End, Key};
-use crate::state::{Assurance, CODE_BITS, FlowState};
-use crate::timeout::TICK_WIDTH;
-use crate::{Addr, Decision, Direction, Epoch, Way};
+use crate::{Decision, Direction};
 
-const WORDS: usize = 15;
-const NAME: usize = 0;
-const ADDRESSES: usize = 1;
-const CLOCK: usize = 5;
-const CAUSES: usize = 6;
-const PACKETS: usize = 8;
-const BYTES: usize = 10;
-const MEMORY: usize = 12;
-
-const ORIGINATOR_SHIFT: u32 = Key::ENDS_BITS;
-const WAY_SHIFT: u32 = ORIGINATOR_SHIFT + 1;
-const PORT_SHIFT: u32 = WAY_SHIFT + 1;
-const CODE_SHIFT: u32 = TICK_WIDTH;
-const ASSURANCE_SHIFT: u32 = CODE_SHIFT + CODE_BITS;
-const OPENED_SHIFT: u32 = ASSURANCE_SHIFT + 1;
-const PACKET_BITS: u32 = 48;
-const PACKETS_MASK: u64 = (1 << PACKET_BITS) - 1;
+use record::{
+    BYTES, CAUSES, CLOCK, HIGH, LOW, MEMORY, NAME, OPENED_SHIFT, PACKET_BITS, PACKETS, PACKETS_MASK, WINDOWS,
+    WORDS, decision, marks, opened, originator,
+};
+pub(crate) use record::{Clock, Memory, Record};
 
 const BUSY: u64 = 1;
 const WRITES_MASK: u64 = (1 << 32) - 1;
@@ -56,143 +34,6 @@ pub(crate) struct Entry {
 }
 
 const _: () = assert!(size_of::<Entry>() == 128);
-
-/// What a protocol's tracker keeps of a flow besides its state.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Memory {
-    /// A few bits for each direction.
-    pub(crate) marks: [u16; 2],
-    /// Words whose meaning is the tracker's.
-    pub(crate) words: [u64; 3],
-}
-
-/// When a flow was last heard of and where it stands: what expiry needs, in one word.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Clock {
-    pub(crate) last_seen: u64,
-    pub(crate) state: FlowState,
-    pub(crate) assurance: Assurance,
-}
-
-impl Clock {
-    #[inline]
-    fn unpack(word: u64) -> Self {
-        let assured = word >> ASSURANCE_SHIFT & 1 == 1;
-        Self {
-            last_seen: word & ((1 << TICK_WIDTH) - 1),
-            state: FlowState::from_code((word >> CODE_SHIFT) as u8 & ((1 << CODE_BITS) - 1)),
-            assurance: if assured { Assurance::Assured } else { Assurance::Tentative },
-        }
-    }
-
-    #[inline]
-    fn pack(self) -> u64 {
-        self.last_seen
-            | u64::from(self.state.code()) << CODE_SHIFT
-            | (self.assurance as u64) << ASSURANCE_SHIFT
-    }
-}
-
-/// Everything an entry says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Record {
-    pub(crate) key: Key,
-    pub(crate) originator: End,
-    pub(crate) decision: Decision,
-    pub(crate) clock: Clock,
-    /// Tick.
-    pub(crate) opened: u64,
-    pub(crate) packets: [u64; 2],
-    pub(crate) bytes: [u64; 2],
-    pub(crate) memory: Memory,
-}
-
-impl Record {
-    fn pack(&self) -> [u64; WORDS] {
-        let mut words = [0; WORDS];
-        let (low, high) = (self.key.low.bits(), self.key.high.bits());
-        words[ADDRESSES..CLOCK].copy_from_slice(&[
-            low as u64,
-            (low >> 64) as u64,
-            high as u64,
-            (high >> 64) as u64,
-        ]);
-        words[NAME] = self.key.ends | u64::from(self.originator == End::High) << ORIGINATOR_SHIFT;
-        words[CLOCK] = self.clock.pack() | (self.opened >> 32) << OPENED_SHIFT;
-        words[CAUSES + 1] = u64::from(self.opened as u32);
-        set_decision(&mut words, &self.decision);
-        for side in 0..2 {
-            words[PACKETS + side] = self.packets[side] & PACKETS_MASK;
-            words[BYTES + side] = self.bytes[side];
-        }
-        set_memory(&mut words, &self.memory);
-        words
-    }
-
-    fn unpack(words: &[u64; WORDS]) -> Self {
-        let address = |at: usize| Addr::from_bits(u128::from(words[at]) | u128::from(words[at + 1]) << 64);
-        Self {
-            key: Key {
-                low: address(ADDRESSES),
-                high: address(ADDRESSES + 2),
-                ends: words[NAME] & Key::ENDS_MASK,
-            },
-            originator: originator(words[NAME]),
-            decision: decision(words[NAME], words[CAUSES], words[CAUSES + 1]),
-            clock: Clock::unpack(words[CLOCK]),
-            opened: opened(words[CLOCK], words[CAUSES + 1]),
-            packets: [words[PACKETS] & PACKETS_MASK, words[PACKETS + 1] & PACKETS_MASK],
-            bytes: [words[BYTES], words[BYTES + 1]],
-            memory: Memory {
-                marks: [marks(words[PACKETS]), marks(words[PACKETS + 1])],
-                words: [words[MEMORY], words[MEMORY + 1], words[MEMORY + 2]],
-            },
-        }
-    }
-}
-
-#[inline]
-fn originator(name: u64) -> End {
-    if name >> ORIGINATOR_SHIFT & 1 == 0 { End::Low } else { End::High }
-}
-
-#[inline]
-fn decision(name: u64, first: u64, second: u64) -> Decision {
-    Decision {
-        epoch: Epoch((first >> 32) as u32),
-        egress: first as u32,
-        ingress: (second >> 32) as u32,
-        way: if name >> WAY_SHIFT & 1 == 0 { Way::Shortcut } else { Way::Bridge },
-        port: (name >> PORT_SHIFT) as u16,
-    }
-}
-
-fn set_decision(words: &mut [u64; WORDS], decision: &Decision) {
-    let name_mask = (1 << WAY_SHIFT) - 1;
-    words[NAME] = words[NAME] & name_mask
-        | u64::from(decision.way == Way::Bridge) << WAY_SHIFT
-        | u64::from(decision.port) << PORT_SHIFT;
-    words[CAUSES] = u64::from(decision.epoch.0) << 32 | u64::from(decision.egress);
-    words[CAUSES + 1] = u64::from(words[CAUSES + 1] as u32) | u64::from(decision.ingress) << 32;
-}
-
-fn set_memory(words: &mut [u64; WORDS], memory: &Memory) {
-    for side in 0..2 {
-        words[PACKETS + side] =
-            words[PACKETS + side] & PACKETS_MASK | u64::from(memory.marks[side]) << PACKET_BITS;
-    }
-    words[MEMORY..].copy_from_slice(&memory.words);
-}
-
-#[inline]
-fn opened(clock: u64, second: u64) -> u64 {
-    (clock >> OPENED_SHIFT) << 32 | u64::from(second as u32)
-}
-
-#[inline]
-fn marks(packets: u64) -> u16 {
-    (packets >> PACKET_BITS) as u16
-}
 
 impl Entry {
     /// The slot's generation now.
@@ -208,14 +49,22 @@ impl Entry {
         let word = |index: usize| self.words[index].load(Ordering::Relaxed);
         let (low, high) = (key.low.bits(), key.high.bits());
         let differences = (word(NAME) & Key::ENDS_MASK ^ key.ends)
-            | (word(ADDRESSES) ^ low as u64)
-            | (word(ADDRESSES + 1) ^ (low >> 64) as u64)
-            | (word(ADDRESSES + 2) ^ high as u64)
-            | (word(ADDRESSES + 3) ^ (high >> 64) as u64);
+            | (word(LOW) ^ low as u64)
+            | (word(LOW + 1) ^ (low >> 64) as u64)
+            | (word(HIGH) ^ high as u64)
+            | (word(HIGH + 1) ^ (high >> 64) as u64);
         // The key was whole if the slot was not given away meanwhile.
         fence(Ordering::Acquire);
         let unchanged = (self.version.load(Ordering::Relaxed) >> 32) as u32 == generation.0;
         (differences == 0 && unchanged && generation.is_live()).then_some(generation)
+    }
+
+    /// Loads both cache lines.
+    #[inline]
+    pub(crate) fn touch(&self) {
+        // Both at once: the first word of each line.
+        let version = self.version.load(Ordering::Relaxed);
+        std::hint::black_box(version ^ self.words[HIGH].load(Ordering::Relaxed));
     }
 
     /// The flow's clock, perhaps a moment old: enough to pass over a flow, not to end it.
@@ -353,7 +202,7 @@ impl Locked<'_> {
 
     pub(crate) fn set_decision(&self, decision: &Decision) {
         let mut words = std::array::from_fn(|index| self.word(index));
-        set_decision(&mut words, decision);
+        record::set_decision(&mut words, decision);
         for index in [NAME, CAUSES, CAUSES + 1] {
             self.set_word(index, words[index]);
         }
@@ -363,7 +212,7 @@ impl Locked<'_> {
     pub(crate) fn memory(&self) -> Memory {
         Memory {
             marks: [marks(self.word(PACKETS)), marks(self.word(PACKETS + 1))],
-            words: [self.word(MEMORY), self.word(MEMORY + 1), self.word(MEMORY + 2)],
+            words: [self.word(MEMORY), self.word(MEMORY + 1), self.word(WINDOWS)],
         }
     }
 
@@ -373,8 +222,8 @@ impl Locked<'_> {
             let packets = self.word(PACKETS + side) & PACKETS_MASK;
             self.set_word(PACKETS + side, packets | u64::from(memory.marks[side]) << PACKET_BITS);
         }
-        for (index, &word) in memory.words.iter().enumerate() {
-            self.set_word(MEMORY + index, word);
+        for (index, word) in [MEMORY, MEMORY + 1, WINDOWS].into_iter().zip(memory.words) {
+            self.set_word(index, word);
         }
     }
 
@@ -399,5 +248,79 @@ impl Drop for Locked<'_> {
     #[inline]
     fn drop(&mut self) {
         self.entry.version.store(self.next_version, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{Assurance, FlowState, UdpState};
+    use crate::{Addr, Epoch, IpProtocol, Tuple, Way};
+
+    fn record(port: u16) -> Record {
+        let tuple = Tuple {
+            source: Addr::from_v4([10, 0, 0, 1]),
+            destination: Addr::from_v4([10, 0, 0, 2]),
+            source_port: port,
+            destination_port: 53,
+            protocol: IpProtocol::UDP,
+        };
+        let state = FlowState::Udp(UdpState::Unreplied);
+        Record {
+            key: Key::of(&tuple).0,
+            originator: End::Low,
+            decision: Decision { epoch: Epoch(1), egress: 2, ingress: 3, way: Way::Shortcut, port: 4 },
+            clock: Clock { last_seen: 7, state, assurance: Assurance::Tentative },
+            opened: 7,
+            packets: [1, 0],
+            bytes: [60, 0],
+            memory: Memory::default(),
+        }
+    }
+
+    #[test]
+    fn a_slot_changes_hands_by_generations() {
+        let entry = Entry::default();
+        assert!(!entry.generation().is_live());
+        assert_eq!(entry.snapshot(), None);
+
+        let first = entry.fill(&record(1));
+        assert_eq!(entry.generation_of(&record(1).key), Some(first));
+        assert_eq!(entry.generation_of(&record(2).key), None);
+        assert_eq!(entry.snapshot(), Some((first, record(1))));
+
+        entry.lock(first).unwrap().retire();
+        assert_eq!(entry.generation_of(&record(1).key), None);
+        assert!(entry.lock(first).is_none());
+
+        let second = entry.fill(&record(2));
+        assert_ne!(first, second);
+        assert!(entry.lock(first).is_none());
+        assert_eq!(entry.snapshot(), Some((second, record(2))));
+    }
+
+    #[test]
+    fn writes_stay_in_their_fields_and_their_generation() {
+        let entry = Entry::default();
+        let generation = entry.fill(&record(1));
+        // The write counter must not run into the generation.
+        entry.version.store(u64::from(generation.0) << 32 | (WRITES_MASK & !BUSY), Ordering::Relaxed);
+        let mut expected = record(1);
+
+        let flow = entry.lock(generation).unwrap();
+        flow.count(Direction::Reply, 1500);
+        (expected.packets[1], expected.bytes[1]) = (1, 1500);
+        expected.memory = Memory { marks: [0xffff, 0x8001], words: [1, u64::MAX, 3] };
+        flow.set_memory(&expected.memory);
+        assert_eq!(flow.memory(), expected.memory);
+        expected.decision = Decision { epoch: Epoch(9), egress: 8, ingress: 7, way: Way::Bridge, port: 6 };
+        flow.set_decision(&expected.decision);
+        assert_eq!(flow.decision(), expected.decision);
+        expected.clock.last_seen = 99;
+        flow.set_clock(expected.clock);
+        assert_eq!(flow.opened(), 7);
+        drop(flow);
+
+        assert_eq!(entry.snapshot(), Some((generation, expected)));
     }
 }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::bucket::{BucketLock, WAYS};
+use crate::bucket::{BucketLock, WAYS, Ways};
 use crate::entry::{Clock, Locked, Record};
 use crate::key::Key;
 use crate::state::Assurance;
@@ -25,6 +25,10 @@ pub enum OpenError {
     #[error("the packet may not open a flow")]
     NotAnOpener(Refusal),
 }
+
+/// A flow goes to its first bucket, where lookups begin, until only this many slots are left
+/// there; only then to the emptier one of its two, which is what makes room for all.
+const RESERVED_WAYS: u32 = 7;
 
 /// Why a slot's flow may make way for a new one; the first kind found is taken, in this order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -119,7 +123,10 @@ impl FlowTable {
     /// A slot for a new flow, counted in: a free one, or one whose flow is given up.
     fn room(&self, place: &Place, tick: u64) -> Option<usize> {
         let vacant = place.buckets.map(|bucket| self.buckets[bucket].vacant());
-        let emptier = usize::from(vacant[1].size() > vacant[0].size());
+        let emptier = match vacant.each_ref().map(Ways::size) {
+            [first, _] if first > RESERVED_WAYS => 0,
+            [first, second] => usize::from(second > first),
+        };
         let free = vacant[emptier].clone().next().map(|way| place.buckets[emptier] * WAYS + way);
         match free {
             Some(slot) if self.reserve().is_ok() => Some(slot),

@@ -1,8 +1,8 @@
 //! The flow table: fixed capacity, shared by all workers, both directions in one entry.
 //!
 //! ```text
-//! buckets   one cache line each: 28 tags and a lock      2.7 bytes a flow, stays in the cache
-//! entries   128 bytes each, 28 to a bucket, inline       one miss to memory for a cold flow
+//! buckets   one cache line each: 28 tags and a lock      2.8 bytes a flow, mostly in L2 or L3
+//! entries   128 bytes each, 28 to a bucket, inline       a miss to memory for a cold flow
 //! ```
 //!
 //! A flow may be in either of two buckets, which its keyed hash gives; it goes to the emptier one
@@ -137,6 +137,21 @@ impl FlowTable {
             Ok(()) => Track::MayOpen,
             Err(refusal) => Track::Refused(refusal),
         }
+    }
+
+    /// Brings the packet's flow into the cache, and changes nothing.
+    ///
+    /// A cold flow costs two misses in a row, tags and entry. Called for every packet of a batch
+    /// before the first [`FlowTable::track`], the misses of several packets pass at the same time.
+    #[inline]
+    pub fn warm(&self, packet: &Packet) {
+        let (key, _) = Key::of_packet(packet);
+        let place = self.place(&key);
+        let [first, second] = place.buckets.map(|bucket| self.buckets[bucket].matching(place.tag).lowest());
+        // Arithmetic, no branches: a wrong guess would end the overlap that this is for.
+        let bucket = place.buckets[usize::from(first == WAYS)];
+        let way = if first == WAYS { second } else { first };
+        self.entries[bucket * WAYS + way % WAYS].touch();
     }
 
     /// Gives a flow that was decided again its new verdict; false if the flow is gone.
