@@ -7,11 +7,13 @@
 //! matrix   rows of dots and crosses
 //! flow     packet sequences
 //! world    the cluster of a case, as its actions change it
+//! live     the same on live frames
 //! ```
 
 mod address;
 mod flow;
 mod format;
+mod live;
 mod matrix;
 mod world;
 
@@ -24,6 +26,7 @@ pub use format::{
     Action, Case, ClusterSpec, Expectation, ExternalSpec, Judgement, NamespaceSpec, NodeSpec, Origin,
     PodSpec, PortSpec, Probe, ServicePort, ServiceSpec, Step, TargetPort, Transport,
 };
+pub use live::{Hosts, Stage, act_on, key_of};
 pub use matrix::{Hand, Matrix, MatrixError};
 pub use world::{World, WorldError};
 
