@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::foreign::{Hook, chain};
+use crate::node::BRIDGE;
 use crate::{Space, wait_until};
 
 /// How long the kernel may take to bring up a port that was just plugged in.
@@ -69,11 +70,15 @@ impl Footprint {
     }
 }
 
-/// Whether every port of a bridge is up, with the link-local address that it then gets.
+/// Whether the bridge and its ports are up, with the link-local addresses that they then get.
 fn ports_are_up(space: &Space) -> bool {
     let text = space.sh("ip -j addr");
     let devices: Value = serde_json::from_str(&text).unwrap_or_default();
-    let mut ports = devices.as_array().into_iter().flatten().filter(|device| device["master"].is_string());
+    let mut ports = devices
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|device| device["master"].is_string() || device["ifname"] == BRIDGE);
     ports.all(|port| {
         let addresses = port["addr_info"].as_array();
         port["operstate"] == "UP" && addresses.is_some_and(|addresses| !addresses.is_empty())
