@@ -40,7 +40,7 @@ as_root() {
 become_owner() {
     if [ "$EUID" -eq 0 ] && [ -n "${SUDO_USER:-}" ] && [ "$SUDO_USER" = "$(stat -c %U "$repo")" ] \
         && [ "$SUDO_USER" != root ]; then
-        exec sudo -H -u "$SUDO_USER" -- "$0" "$@"
+        exec sudo -H --preserve-env=CARGO_TARGET_DIR,NO_COLOR,PODGATE -u "$SUDO_USER" -- "$0" "$@"
     fi
 }
 

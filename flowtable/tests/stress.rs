@@ -48,8 +48,9 @@ fn assert_balanced(table: &FlowTable) {
 
 #[test]
 fn every_packet_is_counted_once_and_every_flow_opened_once() {
-    const FLOWS: u64 = 300;
-    const PACKETS: u64 = 60_000;
+    // Few flows, so that threads meet on them.
+    const FLOWS: u64 = 5;
+    const PACKETS: u64 = 300_000;
     let table = table(FLOWS as usize);
     let opened = AtomicU64::new(0);
     thread::scope(|scope| {
@@ -58,6 +59,9 @@ fn every_packet_is_counted_once_and_every_flow_opened_once() {
             scope.spawn(move || {
                 let mut random = Random(thread);
                 for step in 0..PACKETS {
+                    if step % 16 == 0 {
+                        table.find(&udp(0).tuple).iter().for_each(|(view, _)| assert_whole(view));
+                    }
                     let packet = udp(random.below(FLOWS) as u32);
                     let packet = if random.below(2) == 0 { packet } else { answer(packet) };
                     // Whoever loses the race to open sends the packet through the winner's flow.
@@ -153,10 +157,12 @@ fn churn_in_a_table_too_small_keeps_every_view_whole() {
                 thread::yield_now();
             }
         });
-        for worker in workers {
-            worker.join().unwrap();
-        }
+        // The reader has to stop even if a worker failed.
+        let outcomes: Vec<_> = workers.into_iter().map(thread::ScopedJoinHandle::join).collect();
         over.store(true, Ordering::Relaxed);
+        for outcome in outcomes {
+            outcome.unwrap();
+        }
     });
     let stats = table.stats();
     assert_eq!(

@@ -29,4 +29,4 @@ pub use options::{OnExit, RunOptions};
 pub use paths::{Paths, list_instances};
 pub use preflight::PreflightError;
 pub use supervise::{RunError, run};
-pub use trunk::TRUNK_MTU;
+pub use trunk::{TRUNK_MTU, Trunk};

@@ -21,13 +21,13 @@ const PFIFO_FRAMES: u32 = 1000;
 
 /// The trunk of an instance, up and running.
 #[derive(Debug)]
-pub(super) struct Trunk {
+pub struct Trunk {
     /// The namespace of the gateway side.
-    pub(super) netns: Netns,
+    pub netns: Netns,
     /// The kernel side, by lane.
-    pub(super) trunk0: [Link; 2],
+    pub trunk0: [Link; 2],
     /// Names of the gateway side, by lane.
-    pub(super) trunk1: [String; 2],
+    pub trunk1: [String; 2],
 }
 
 /// Names of a lane's ends. Short, because device names have at most 15 bytes, and the same for
@@ -46,7 +46,7 @@ pub(super) fn names(instance: &str, lane: Lane) -> [String; 2] {
 impl Trunk {
     /// The trunk a former gateway left, if it is whole and has that many queues; otherwise a new
     /// one. Without error both ends are up.
-    pub(super) async fn ensure(
+    pub async fn ensure(
         paths: &Paths,
         instance: &str,
         netlink: &Netlink,
@@ -125,7 +125,7 @@ impl Trunk {
     }
 
     /// Removes whatever there is of the instance's trunk.
-    pub(super) async fn destroy(paths: &Paths, instance: &str, netlink: &Netlink) -> Result<(), NetError> {
+    pub async fn destroy(paths: &Paths, instance: &str, netlink: &Netlink) -> Result<(), NetError> {
         for lane in Lane::ALL {
             let [near, _] = names(instance, lane);
             if let Ok(link) = netlink.link_named(&near).await {

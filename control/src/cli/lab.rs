@@ -1,11 +1,329 @@
-//! `podgate lab`
-use clap::Args;
-use super::Outcome;
-/// lab
+//! `podgate lab`: a node and its pods as network namespaces, with the gateway running on it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, anyhow};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::gateway_args::GatewayArgs;
+use super::status::Format;
+use super::{Failure, Outcome, block_on, table};
+use crate::agent::{self, Paths};
+use crate::lab::{DEFAULT_DIRECTORY, Lab, LabHost, LabOptions, ListenPort, PodSpec, Protocol, responder};
+use crate::model::{self, Cluster};
+use crate::source::Directory;
+
+pub(super) use crate::lab::responder::Arguments as ResponderArgs;
+
+/// The gateway among a lab's processes.
+const GATEWAY: &str = "gateway";
+
+/// A node and its pods as network namespaces, with the gateway running on it: real packets, no cluster.
 #[derive(Debug, Args)]
-pub(super) struct LabArgs {}
-/// responder
+#[command(arg_required_else_help = true, after_help = "Example:\n  podgate lab up examples/first-look\n  \
+    podgate lab exec shop/frontend -- curl -m 1 http://10.244.1.20/\n  podgate observe --verdict dropped\n  \
+    podgate lab down")]
+pub(super) struct LabArgs {
+    #[command(subcommand)]
+    command: LabCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum LabCommand {
+    Up(UpArgs),
+    Exec(ExecArgs),
+    List(ListArgs),
+    Down(DownArgs),
+}
+
+/// Build a lab from manifests and start the gateway on it.
 #[derive(Debug, Args)]
-pub(super) struct ResponderArgs {}
-pub(super) fn run(_: LabArgs) -> Outcome { Ok(()) }
-pub(super) fn respond(_: ResponderArgs) -> Outcome { Ok(()) }
+#[command(after_help = "Example:\n  podgate lab up examples/first-look --cpus 1\n\n\
+    Each Pod becomes a namespace on the node's bridge, with the address of its manifest or one of\n\
+    10.244.0.0/16 and fd00:244::/64, and answers on its containerPorts with its name. The manifests\n\
+    are watched: edit a policy and it is in force.")]
+struct UpArgs {
+    /// Files and directories of Kubernetes manifests.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// The lab's name, and its gateway's.
+    #[arg(long, default_value = "lab", value_name = "NAME", env = "PODGATE_NAME")]
+    name: String,
+    #[command(flatten)]
+    gateway: GatewayArgs,
+}
+
+/// Run a program in a pod.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  podgate lab exec shop/frontend -- ping -c 1 10.244.1.20\n\n\
+    The exit code is the program's. 'node' runs it on the node.")]
+struct ExecArgs {
+    #[command(flatten)]
+    lab: LabName,
+    /// The pod, or 'node'.
+    #[arg(value_name = "NAMESPACE/POD")]
+    pod: String,
+    /// The program and its arguments.
+    #[arg(required = true, last = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+/// List labs and their pods.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  podgate lab list\n  podgate lab list -o json")]
+struct ListArgs {
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// Take a lab down: processes, programs, pins and namespaces, whatever state they are in.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  podgate lab down\n  podgate lab down --all")]
+struct DownArgs {
+    #[command(flatten)]
+    lab: LabName,
+    /// Every lab.
+    #[arg(long, conflicts_with = "name")]
+    all: bool,
+    /// Where gateways keep their files.
+    #[arg(long, default_value = "/run/podgate", value_name = "DIR", env = "PODGATE_RUN_DIR")]
+    run_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct LabName {
+    /// The lab; may be left out where there is only one.
+    #[arg(long, value_name = "NAME", env = "PODGATE_NAME")]
+    name: Option<String>,
+}
+
+impl LabName {
+    fn chosen(&self) -> anyhow::Result<String> {
+        if let Some(name) = &self.name {
+            return Ok(name.clone());
+        }
+        let mut names = Lab::list()?;
+        match names.len() {
+            0 => Err(anyhow!("there is no lab; build one with 'podgate lab up PATH...' (as root)")),
+            1 => Ok(names.remove(0)),
+            _ => Err(anyhow!("there are several labs ({}); choose one with --name", names.join(", "))),
+        }
+    }
+}
+
+pub(super) fn run(args: LabArgs) -> Outcome {
+    match args.command {
+        LabCommand::Up(args) => up(args),
+        LabCommand::Exec(args) => exec(&args),
+        LabCommand::List(args) => list(&args),
+        LabCommand::Down(args) => down(&args),
+    }
+}
+
+/// The hidden command that runs in each pod.
+pub(super) fn respond(args: &ResponderArgs) -> std::process::ExitCode {
+    responder::run(args)
+}
+
+fn up(args: UpArgs) -> Outcome {
+    let loaded = Directory::new(args.paths.clone()).load().map_err(|errors| {
+        let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        anyhow!("{}", lines.join("\n"))
+    })?;
+    for note in &loaded.notes {
+        eprintln!("note: {note}");
+    }
+    let specs = pod_specs(&loaded.cluster);
+    if specs.is_empty() {
+        return Err(anyhow!("the manifests have no pods with a network of their own; a lab needs at least one").into());
+    }
+    let lab = block_on(Lab::up(&args.name, &specs, &LabOptions::default()))??;
+    if let Err(error) = start_gateway(&lab, &args, &specs) {
+        // Half a lab is no lab.
+        block_on(take_down(&args.name, &args.gateway.run_dir))??;
+        return Err(error.into());
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "lab {} is up: {} pods on {}, the gateway is running", args.name, specs.len(), lab.bridge())?;
+    out.write_all(render_pods(&[(args.name.clone(), lab.pods().cloned().collect())]).as_bytes())?;
+    let name = if args.name == "lab" { String::new() } else { format!(" --name {}", args.name) };
+    if let Some(pod) = lab.pods().next() {
+        writeln!(out, "\ntry:  podgate lab exec{name} {} -- ping -c 1 ADDRESS", pod.reference)?;
+    }
+    writeln!(out, "      podgate observe{name} --follow\n      podgate lab down{name}")?;
+    Ok(())
+}
+
+/// Pods that have a network of their own and have not ended.
+fn pod_specs(cluster: &Cluster) -> Vec<PodSpec> {
+    let pods = cluster.pods().values().filter(|pod| pod.is_live() && !pod.host_network);
+    pods.map(|pod| {
+        let mut ports: Vec<_> = pod
+            .ports
+            .iter()
+            .map(|port| ListenPort {
+                port: port.port,
+                protocol: match port.protocol {
+                    model::Protocol::Tcp => Protocol::Tcp,
+                    model::Protocol::Udp => Protocol::Udp,
+                    model::Protocol::Sctp => Protocol::Sctp,
+                },
+            })
+            .collect();
+        // Several containers may declare the same port.
+        ports.sort_by_key(ListenPort::to_string);
+        ports.dedup();
+        PodSpec {
+            addresses: pod.addresses.clone(),
+            ports,
+            ..PodSpec::new(&pod.key.namespace, &pod.key.name)
+        }
+    })
+    .collect()
+}
+
+fn start_gateway(lab: &Lab, args: &UpArgs, specs: &[PodSpec]) -> anyhow::Result<()> {
+    let pod_ips = lab.directory().join("pod-ips.yaml");
+    std::fs::write(&pod_ips, assigned(lab, specs)).with_context(|| pod_ips.display().to_string())?;
+    let log_path = lab.directory().join("gateway.log");
+    let log = std::fs::File::create(&log_path).with_context(|| log_path.display().to_string())?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("run").args(["--bridge", lab.bridge(), "--name", &args.name, "--on-exit", "detach"]);
+    for path in &args.paths {
+        command.arg("--manifests").arg(std::path::absolute(path)?);
+    }
+    command.arg("--pod-ips").arg(&pod_ips).args(args.gateway.to_arguments());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+    let mut gateway = lab.spawn_in_node(GATEWAY, command)?;
+    // It says one line once policy is in force on every port, or ends without.
+    let mut line = String::new();
+    if let Some(said) = gateway.stdout.take() {
+        BufReader::new(said).read_line(&mut line)?;
+    }
+    if line.is_empty() {
+        let _ = gateway.wait();
+        let log = std::fs::read_to_string(&log_path).unwrap_or_default();
+        return Err(anyhow!("the lab's gateway did not start:\n{}", log.trim_end()));
+    }
+    Ok(())
+}
+
+/// Addresses of pods whose manifest has none, as `--pod-ips` reads them.
+fn assigned(lab: &Lab, specs: &[PodSpec]) -> String {
+    let mut text = String::from("# Addresses the lab gave to pods whose manifest has none.\n{\n");
+    for spec in specs.iter().filter(|spec| spec.addresses.is_empty()) {
+        if let Ok(host) = lab.host(&spec.reference()) {
+            let addresses: Vec<_> = host.addresses.iter().map(|address| format!("\"{address}\"")).collect();
+            text.push_str(&format!("  \"{}\": [{}],\n", spec.reference(), addresses.join(", ")));
+        }
+    }
+    text.push_str("}\n");
+    text
+}
+
+fn exec(args: &ExecArgs) -> Outcome {
+    let lab = Lab::open(&args.lab.chosen()?)?;
+    let mut command = Command::new(&args.command[0]);
+    command.args(&args.command[1..]);
+    let status = lab.exec(&args.pod, command)?;
+    match status.code().or_else(|| Some(128 + status.signal()?)) {
+        Some(0) => Ok(()),
+        code => Err(Failure::Code(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))),
+    }
+}
+
+#[derive(Serialize)]
+struct ListedPod<'a> {
+    lab: &'a str,
+    pod: &'a str,
+    addresses: &'a [std::net::IpAddr],
+    netns: &'a Path,
+    device: &'a str,
+    mac: Option<String>,
+    ports: &'a [ListenPort],
+}
+
+fn list(args: &ListArgs) -> Outcome {
+    let mut labs = Vec::new();
+    for name in Lab::list()? {
+        // One that is half built has no pods to show; `lab down` takes it away.
+        let hosts = Lab::open(&name).map(|lab| lab.pods().cloned().collect()).unwrap_or_default();
+        labs.push((name, hosts));
+    }
+    let mut out = std::io::stdout().lock();
+    match args.output {
+        Format::Table => out.write_all(render_pods(&labs).as_bytes())?,
+        Format::Json => {
+            let pods: Vec<_> = labs
+                .iter()
+                .flat_map(|(lab, hosts)| hosts.iter().map(move |host| listed(lab, host)))
+                .collect();
+            writeln!(out, "{}", serde_json::to_string_pretty(&pods)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn listed<'a>(lab: &'a str, host: &'a LabHost) -> ListedPod<'a> {
+    ListedPod {
+        lab,
+        pod: &host.reference,
+        addresses: &host.addresses,
+        netns: &host.netns,
+        device: &host.host_device,
+        mac: host.mac.map(|mac| mac.to_string()),
+        ports: &host.ports,
+    }
+}
+
+fn render_pods(labs: &[(String, Vec<LabHost>)]) -> String {
+    let join = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(" ");
+    let mut rows = Vec::new();
+    for (lab, hosts) in labs {
+        if hosts.is_empty() {
+            rows.push([lab.clone(), "(incomplete; take it down)".into(), String::new(), String::new()]);
+        }
+        for host in hosts {
+            rows.push([
+                lab.clone(),
+                host.reference.clone(),
+                join(&mut host.addresses.iter().map(ToString::to_string)),
+                join(&mut host.ports.iter().map(ToString::to_string)),
+            ]);
+        }
+    }
+    table::render(["LAB", "POD", "ADDRESSES", "ANSWERS ON"], &rows)
+}
+
+fn down(args: &DownArgs) -> Outcome {
+    let names = if args.all { Lab::list()? } else { vec![args.lab.chosen()?] };
+    if names.is_empty() {
+        println!("there is no lab");
+    }
+    for name in names {
+        block_on(take_down(&name, &args.run_dir))??;
+        println!("lab {name} is down; nothing of it is left");
+    }
+    Ok(())
+}
+
+/// The gateway first, so that it can take its own things down; then what it has left, if it was
+/// killed; then the lab.
+async fn take_down(name: &str, run_dir: &Path) -> anyhow::Result<()> {
+    let paths = Paths::new(run_dir, name);
+    if let Ok(lab) = Lab::open(name) {
+        lab.stop_in_node(GATEWAY)?;
+        if let Ok(node) = lab.node() {
+            node.run_async(|| agent::detach(&paths, name))??;
+        }
+    }
+    // Where the node's namespace cannot be entered any more, its devices are gone with it.
+    agent::detach(&paths, name).await?;
+    Lab::down_named(Path::new(DEFAULT_DIRECTORY), name).await?;
+    Ok(())
+}

@@ -78,7 +78,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Observe(args) => observe::run(&args),
         Command::Lab(args) => lab::run(args),
-        Command::Responder(args) => lab::respond(args),
+        Command::Responder(args) => return lab::respond(&args),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
             clap_complete::generate(shell, &mut command, "podgate", &mut std::io::stdout());

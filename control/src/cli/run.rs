@@ -1,5 +1,6 @@
 //! `podgate run`: the gateway on an existing bridge.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -46,7 +47,9 @@ pub(super) fn run(args: RunArgs) -> Outcome {
     };
     let ended = block_on(agent::run(options, |gateway| {
         let status = gateway.status();
-        tracing::info!(
+        // The one line on stdout; whoever started this waits for it, or does not listen.
+        let _ = writeln!(
+            std::io::stdout(),
             "guarding {} ports of {} with {} policies in force; 'podgate status' and 'podgate observe' tell more",
             status.ports.len(),
             status.bridge,

@@ -1,1 +1,47 @@
 //! A node and its pods as network namespaces.
+//!
+//! ```text
+//!            pg-<lab>-node                          pg-<lab>-<namespace>-<pod>
+//!   ext0 ─── routes ─── cni0 ─┬─ pg0 ══════════════ eth0   10.0.1.10/32
+//!  (external)                 ├─ pg1 ══════════════ eth0   one responder each
+//!                             └─ up0 ══════════════ an external on the bridge, no pod
+//! ```
+//!
+//! Pods keep whatever addresses their manifests give them: each has its own with the longest prefix,
+//! and routes to every other pod's surroundings that are on the link. So all pods meet on the
+//! bridge, where the gateway is to decide, and the node reaches them the same way.
+//!
+//! Nothing may be left behind: all that will be made is written to the lab's directory first, and
+//! [`Lab::down`] works from that, however far [`Lab::up`] came.
+//!
+//! ```text
+//! spec        what is asked for: pods, ports, hosts outside
+//! addressing  who gets which address, and what is on the link
+//! plan        names and addresses of all that will be made
+//! record      the lab's directory: the plan, and the processes started
+//! process     processes by number and start time, so that no other is ever stopped
+//! build       namespaces, bridge, veth pairs, addresses, routes
+//! respond     responders are started, and known to listen
+//! responder   what runs in a pod: it says which pod it is
+//! teardown    all of it taken away
+//! node        the handle: open, list, run programs inside
+//! ```
+
+mod addressing;
+mod build;
+mod error;
+mod node;
+mod plan;
+mod process;
+mod record;
+mod respond;
+pub mod responder;
+mod spec;
+mod teardown;
+
+pub use error::LabError;
+pub use node::Lab;
+pub use plan::{LabHost, Role};
+pub use process::Process;
+pub use record::DEFAULT_DIRECTORY;
+pub use spec::{Attachment, ExternalSpec, LabOptions, ListenPort, PodSpec, Protocol, Responders};

@@ -1,6 +1,8 @@
 //! Namespaces that go away with the test, also when it panics.
 #![allow(dead_code, missing_docs)]
 
+pub mod labs;
+
 use std::ops::Deref;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -228,8 +228,13 @@ impl Ring {
     }
 
     /// Receives up to [`BATCH`] frames, lets `decide` read and rewrite each, sends on what it says,
-    /// and gives the rest back to the kernel. Nothing is allocated.
-    pub fn turn(&mut self, mut decide: impl FnMut(&mut [u8]) -> Fate) -> Turn {
+    /// and gives the rest back to the kernel. What the transmit ring does not take in time is shown
+    /// to `unsent` and dropped. Nothing is allocated.
+    pub fn turn(
+        &mut self,
+        mut decide: impl FnMut(&mut [u8]) -> Fate,
+        unsent: impl FnMut(&[u8]),
+    ) -> Turn {
         self.reap();
         // SAFETY: `scratch` is overwritten with descriptors of this UMEM that the kernel has
         // filled and gives up; they are ours until they are sent or freed below.
@@ -245,7 +250,7 @@ impl Ring {
                 Fate::Release => self.free.push(frame),
             }
         }
-        let refused = self.send();
+        let refused = self.send(unsent);
         self.refill();
         Turn { received, refused }
     }
@@ -253,7 +258,7 @@ impl Ring {
     /// Hands the decided frames to the kernel and wakes it until it has taken them: one wake-up
     /// sends at most 32 frames (`TX_BATCH_SIZE` in net/xdp/xsk.c), and stops early when the veth's
     /// queue is full, which the next one may find drained.
-    fn send(&mut self) -> usize {
+    fn send(&mut self, mut unsent: impl FnMut(&[u8])) -> usize {
         if self.outgoing.is_empty() {
             if self.sent != self.completed {
                 self.wake();
@@ -266,7 +271,11 @@ impl Ring {
             // down for good must not hang the worker.
             if waits == 1024 {
                 let refused = self.outgoing.len();
-                self.free.extend(self.outgoing.drain(..).map(Frame));
+                for descriptor in self.outgoing.drain(..) {
+                    // SAFETY: the frame belongs to this UMEM and was not handed to the kernel.
+                    unsent(unsafe { self.umem.data(&descriptor) }.contents());
+                    self.free.push(Frame(descriptor));
+                }
                 return refused;
             }
             waits += 1;
@@ -337,7 +346,9 @@ impl Ring {
 
     /// Where every frame is, as of now. Reaps completions first.
     pub fn settle(&mut self) -> FrameAccount {
-        self.send();
+        if self.sent != self.completed {
+            self.wake();
+        }
         self.reap();
         self.account()
     }

@@ -71,9 +71,12 @@ impl Judge for GateJudge {
                 counters,
                 events: &shared.events,
             };
-            ring.turn(|frame| match gate.step(frame, now) {
+            let decide = |frame: &mut [u8]| match gate.step(frame, now) {
                 Verdict::Forward(_) => Fate::Send,
                 Verdict::Drop(_) => Fate::Release,
+            };
+            ring.turn(decide, |frame| {
+                gate.drop_unsent(frame, now);
             })
         })
     }

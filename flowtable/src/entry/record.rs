@@ -13,8 +13,7 @@
 //! | 13, 14 | first words of the tracker's memory |
 //!
 //! The version and words 0..7 are one cache line. The key lies in both lines, so that comparing it
-//! fetches both at once: a load behind the compare-exchange would wait for it, and a cold flow
-//! would cost two misses in a row.
+//! fetches both before the compare-exchange, behind which loads may have to wait.
 
 use crate::key::{End, Key};
 use crate::state::{Assurance, CODE_BITS, FlowState};

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! format   a case as it is written
+//! step     its changes and probes
 //! address  the ends of a probe
 //! matrix   rows of dots and crosses
 //! flow     packet sequences
@@ -15,6 +16,7 @@ mod flow;
 mod format;
 mod live;
 mod matrix;
+mod step;
 mod world;
 
 use std::path::{Path, PathBuf};
@@ -23,11 +25,12 @@ use std::{fs, io};
 pub use address::{Address, AddressError, Family};
 pub use flow::{FlowItem, FlowPacket, FlowVerdict, Forwarding, Modes};
 pub use format::{
-    Action, Case, ClusterSpec, Expectation, ExternalSpec, Judgement, NamespaceSpec, NodeSpec, Origin,
-    PodSpec, PortSpec, Probe, ServicePort, ServiceSpec, Step, TargetPort, Transport,
+    Case, ClusterSpec, ExternalSpec, NamespaceSpec, NodeSpec, Origin, PodSpec, PortSpec, ServicePort,
+    ServiceSpec, TargetPort,
 };
 pub use live::{Hosts, Stage, act_on, key_of};
 pub use matrix::{Hand, Matrix, MatrixError};
+pub use step::{Action, Expectation, Judgement, Probe, Step, Transport};
 pub use world::{World, WorldError};
 
 /// Why cases cannot be read.

@@ -1,0 +1,153 @@
+//! What can go wrong with a lab, and what to do about it.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use crate::net::NetError;
+
+/// A lab could not be brought up, used or taken down.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    /// A name cannot be used.
+    #[error("{name:?} cannot name a {what}: {problem}")]
+    BadName {
+        /// The name as given.
+        name: String,
+        /// What it was to name.
+        what: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Two pods or external hosts go by one name.
+    #[error("{name} is asked for twice; names must differ")]
+    Duplicate {
+        /// The name.
+        name: String,
+    },
+    /// Two hosts have one address.
+    #[error("{second} has the address {address} that {first} has already; give it another, or none")]
+    AddressTaken {
+        /// The address.
+        address: IpAddr,
+        /// Who has it.
+        first: String,
+        /// Who was to have it too.
+        second: String,
+    },
+    /// An address no host can have.
+    #[error("{host} cannot have the address {address}: it is {problem}")]
+    BadAddress {
+        /// The host.
+        host: String,
+        /// The address.
+        address: IpAddr,
+        /// What kind of address it is.
+        problem: &'static str,
+    },
+    /// There are more pods than addresses.
+    #[error("no address is left in {subnet}; take down some pods, or give them addresses of their own")]
+    NoAddressLeft {
+        /// The subnet that is full.
+        subnet: String,
+    },
+    /// A port that cannot be read.
+    #[error("{text:?} is no port; write it as 80/TCP, 53/UDP or 7/SCTP")]
+    BadPort {
+        /// The text as given.
+        text: String,
+    },
+    /// The lab is up.
+    #[error("lab {lab} is up already; `podgate lab down {lab}` takes it down")]
+    AlreadyUp {
+        /// The lab.
+        lab: String,
+    },
+    /// Half a lab is there, left by one that was interrupted.
+    #[error("lab {lab} was left unfinished; `podgate lab down {lab}` clears it away")]
+    Unfinished {
+        /// The lab.
+        lab: String,
+    },
+    /// Someone else is at work on the lab.
+    #[error("lab {lab} is being brought up or taken down by another process; try again when it is done")]
+    Busy {
+        /// The lab.
+        lab: String,
+    },
+    /// There is no such lab.
+    #[error("there is no lab {lab}; `podgate lab list` shows those there are")]
+    NoSuchLab {
+        /// The lab.
+        lab: String,
+    },
+    /// There is no such host in the lab.
+    #[error("lab {lab} has no {host}; name a pod as NAMESPACE/POD, an external by its name, or `node`")]
+    NoSuchHost {
+        /// The lab.
+        lab: String,
+        /// The name as given.
+        host: String,
+    },
+    /// A program of that role is running.
+    #[error("lab {lab} has a {role} already, process {pid}; stop it first")]
+    RoleTaken {
+        /// The lab.
+        lab: String,
+        /// The role.
+        role: String,
+        /// Its process.
+        pid: u32,
+    },
+    /// The lab's directory could not be read or written.
+    #[error("{path}: cannot {operation}: {source}")]
+    Record {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried.
+        operation: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What the lab's directory holds makes no sense.
+    #[error(
+        "{path} is not a lab's record: {source}; remove the lab's namespaces with `ip netns`, then its directory"
+    )]
+    BadRecord {
+        /// The file.
+        path: PathBuf,
+        /// Where it makes no sense.
+        source: serde_json::Error,
+    },
+    /// A responder did not start.
+    #[error("the responder of {host} did not start: {reason}")]
+    Responder {
+        /// Whose it is.
+        host: String,
+        /// What it said, or what became of it.
+        reason: String,
+    },
+    /// A process could not be looked at or stopped.
+    #[error("process {pid}: cannot {operation}: {source}")]
+    Process {
+        /// Its number.
+        pid: u32,
+        /// What was tried.
+        operation: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Bringing up failed, and so did undoing it.
+    #[error("{cause}; and undoing what was done failed: {undoing}; `podgate lab down {lab}` tries again")]
+    NotUndone {
+        /// The lab.
+        lab: String,
+        /// What failed first.
+        cause: Box<Self>,
+        /// What failed then.
+        undoing: Box<Self>,
+    },
+    /// Something about a namespace or device.
+    #[error(transparent)]
+    Net(#[from] NetError),
+}
