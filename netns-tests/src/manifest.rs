@@ -9,9 +9,7 @@ pub fn node(name: &str, addresses: &[IpAddr]) -> String {
         .iter()
         .map(|address| format!("  - {{type: InternalIP, address: \"{address}\"}}\n"))
         .collect();
-    format!(
-        "---\napiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\nstatus:\n  addresses:\n{addresses}"
-    )
+    format!("---\napiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\nstatus:\n  addresses:\n{addresses}")
 }
 
 /// A Namespace with a label `team: <name>` beside the one that Kubernetes gives it.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt};
 use podgate_netns_tests::foreign::{Foreign, pinned_config};
 use podgate_netns_tests::frame::{Route, Wire};
 use podgate_netns_tests::manifest::policy;
 use podgate_netns_tests::traffic::Sink;
 use podgate_netns_tests::{Gateway, Node, Turn, wait_until};
-use nix::sys::socket::{setsockopt, sockopt};
 
 const SOON: Duration = Duration::from_secs(5);
 /// Word of the pinned configuration that holds the mark.
@@ -39,8 +39,7 @@ impl Scene {
         let _forger = Foreign::forger(&villain.space, "x1", way_out, mark);
         let bridge = self.node.space.link("cni0");
         let to_mac = podgate_netns_tests::pod::parse_mac(bridge["address"].as_str().expect("a MAC address"));
-        let route =
-            Route { from_mac: villain.mac, to_mac, from: villain.v4.into(), to: Node::V4.into() };
+        let route = Route { from_mac: villain.mac, to_mac, from: villain.v4.into(), to: Node::V4.into() };
         let wire = Wire::open(&villain.space, "x0");
         for _ in 0..10 {
             wire.send(&route.udp(7, 9, b"forged"));

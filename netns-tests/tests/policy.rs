@@ -79,7 +79,8 @@ fn deny_all_stops_everything_and_an_allow_opens_what_it_says() {
     for address in db.addresses() {
         assert_eq!(reach(&web.space, address, 5432), Reach::Connected);
         let event = forwarded.expect("the allowed connection", |event| {
-            event.destination_ip.as_deref() == Some(&address.to_string()) && event.protocol.as_deref() == Some("TCP")
+            event.destination_ip.as_deref() == Some(&address.to_string())
+                && event.protocol.as_deref() == Some("TCP")
         });
         assert_eq!(event.verdict, VerdictWord::Forwarded);
         assert_eq!(event.policies, ["shop/db-from-web"]);
