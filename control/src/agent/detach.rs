@@ -44,9 +44,7 @@ pub enum DetachError {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process has it.
-    #[error(
-        "a gateway named {name:?} is running (process {pid}); stop it first, or choose another --name"
-    )]
+    #[error("a gateway named {name:?} is running (process {pid}); stop it first, or choose another --name")]
     Held {
         /// The instance.
         name: String,
@@ -73,7 +71,8 @@ impl InstanceLock {
     pub(super) fn take(paths: &Paths, name: &str) -> Result<Self, LockError> {
         let failed = |source| LockError::Files { path: paths.lock(), source };
         std::fs::create_dir_all(paths.dir()).map_err(failed)?;
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(paths.lock());
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(paths.lock());
         let file = file.as_mut().map_err(|error| failed(io::Error::new(error.kind(), error.to_string())))?;
         let file = file.try_clone().map_err(failed)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {

@@ -136,7 +136,11 @@ fn check_capabilities(effective: u64) -> Result<(), PreflightError> {
     if !has(CAP_BPF) && !has(CAP_SYS_ADMIN) {
         missing.push("CAP_BPF");
     }
-    if missing.is_empty() { Ok(()) } else { Err(PreflightError::Capability { missing: missing.join(" and ") }) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(PreflightError::Capability { missing: missing.join(" and ") })
+    }
 }
 
 fn check_kernel(release: &str) -> Result<(), PreflightError> {
@@ -213,7 +217,10 @@ mod tests {
     fn missing_capabilities_are_named() {
         assert!(check_capabilities(u64::MAX).is_ok());
         let error = check_capabilities(1 << CAP_NET_ADMIN | 1 << CAP_SYS_ADMIN).unwrap_err();
-        assert_eq!(error.to_string(), "this process lacks CAP_NET_RAW; run it as root, or give it CAP_NET_RAW");
+        assert_eq!(
+            error.to_string(),
+            "this process lacks CAP_NET_RAW; run it as root, or give it CAP_NET_RAW"
+        );
         let error = check_capabilities(0).unwrap_err().to_string();
         for name in ["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SYS_ADMIN", "CAP_BPF"] {
             assert!(error.contains(name), "{error}");

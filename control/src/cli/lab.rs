@@ -24,9 +24,12 @@ const GATEWAY: &str = "gateway";
 
 /// A node and its pods as network namespaces, with the gateway running on it: real packets, no cluster.
 #[derive(Debug, Args)]
-#[command(arg_required_else_help = true, after_help = "Example:\n  podgate lab up examples/first-look\n  \
+#[command(
+    arg_required_else_help = true,
+    after_help = "Example:\n  podgate lab up examples/first-look\n  \
     podgate lab exec shop/frontend -- curl -m 1 http://10.244.1.20/\n  podgate observe --verdict dropped\n  \
-    podgate lab down")]
+    podgate lab down"
+)]
 pub(super) struct LabArgs {
     #[command(subcommand)]
     command: LabCommand,
@@ -140,7 +143,10 @@ fn up(args: UpArgs) -> Outcome {
     }
     let specs = pod_specs(&loaded.cluster);
     if specs.is_empty() {
-        return Err(anyhow!("the manifests have no pods with a network of their own; a lab needs at least one").into());
+        return Err(anyhow!(
+            "the manifests have no pods with a network of their own; a lab needs at least one"
+        )
+        .into());
     }
     let lab = block_on(Lab::up(&args.name, &specs, &LabOptions::default()))??;
     if let Err(error) = start_gateway(&lab, &args, &specs) {
@@ -149,7 +155,13 @@ fn up(args: UpArgs) -> Outcome {
         return Err(error.into());
     }
     let mut out = std::io::stdout().lock();
-    writeln!(out, "lab {} is up: {} pods on {}, the gateway is running", args.name, specs.len(), lab.bridge())?;
+    writeln!(
+        out,
+        "lab {} is up: {} pods on {}, the gateway is running",
+        args.name,
+        specs.len(),
+        lab.bridge()
+    )?;
     out.write_all(render_pods(&[(args.name.clone(), lab.pods().cloned().collect())]).as_bytes())?;
     let name = if args.name == "lab" { String::new() } else { format!(" --name {}", args.name) };
     if let Some(pod) = lab.pods().next() {
@@ -178,11 +190,7 @@ fn pod_specs(cluster: &Cluster) -> Vec<PodSpec> {
         // Several containers may declare the same port.
         ports.sort_by_key(ListenPort::to_string);
         ports.dedup();
-        PodSpec {
-            addresses: pod.addresses.clone(),
-            ports,
-            ..PodSpec::new(&pod.key.namespace, &pod.key.name)
-        }
+        PodSpec { addresses: pod.addresses.clone(), ports, ..PodSpec::new(&pod.key.namespace, &pod.key.name) }
     })
     .collect()
 }

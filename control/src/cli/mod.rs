@@ -90,7 +90,10 @@ pub fn main() -> ExitCode {
         Err(Failure::Code(code)) => ExitCode::from(code),
         Err(Failure::Error(error)) => {
             // Someone stopped reading: `podgate observe | head`.
-            if error.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe) {
+            if error
+                .downcast_ref::<std::io::Error>()
+                .is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+            {
                 return ExitCode::SUCCESS;
             }
             eprintln!("podgate: {error:#}");
@@ -100,9 +103,11 @@ pub fn main() -> ExitCode {
 }
 
 fn log_to_stderr(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("PODGATE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,aya=warn,netlink_proto=error,netlink_packet_route=error"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let filter = tracing_subscriber::EnvFilter::try_from_env("PODGATE_LOG").unwrap_or_else(|_| {
+        tracing_subscriber::EnvFilter::new("info,aya=warn,netlink_proto=error,netlink_packet_route=error")
+    });
+    let logs =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match format {
         LogFormat::Text => logs.with_ansi(false).init(),
         LogFormat::Json => logs.json().init(),
