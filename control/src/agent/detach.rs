@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use nix::fcntl::{Flock, FlockArg};
 use podgate_dataplane::steer::{self, SteerError};
 
-use super::Paths;
+use super::paths::{NameError, Paths, check_name};
 use super::trunk::Trunk;
 use crate::net::{NetError, Netlink};
 
@@ -21,6 +21,9 @@ pub struct DetachReport {
 /// Why not everything could be taken down.
 #[derive(Debug, thiserror::Error)]
 pub enum DetachError {
+    /// No instance can have that name.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// A gateway of that name runs.
     #[error(transparent)]
     Held(#[from] LockError),
@@ -94,6 +97,7 @@ impl InstanceLock {
 /// Takes down whatever the instance has left: a held guard, a crashed gateway's, a half-made one.
 /// Nothing being there is no error. Must be called in the network namespace the gateway ran in.
 pub async fn detach(paths: &Paths, name: &str) -> Result<DetachReport, DetachError> {
+    check_name(name)?;
     let lock = InstanceLock::take(paths, name)?;
     let report = take_down(paths, name).await?;
     drop(lock);

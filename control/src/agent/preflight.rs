@@ -4,7 +4,8 @@ use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::utsname::uname;
 use nix::unistd::Pid;
 
-use super::{RunOptions, TRUNK_MTU};
+use super::paths::check_name;
+use super::{NameError, RunOptions, TRUNK_MTU};
 use crate::net::{Link, LinkKind, MarkRule, NetError, PodEnd};
 
 /// Why a gateway cannot run here, or not as it was told.
@@ -76,12 +77,9 @@ pub enum PreflightError {
         /// The number given.
         workers: u32,
     },
-    /// An instance name that is no file name.
-    #[error("--name {name:?}: use 1 to 32 letters, digits, '-' and '_'")]
-    Name {
-        /// The name given.
-        name: String,
-    },
+    /// A name that no instance can have.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// The system could not be asked.
     #[error(transparent)]
     Net(#[from] NetError),
@@ -94,11 +92,7 @@ const CAP_BPF: u32 = 39;
 
 /// What can be said from the options and the process alone.
 pub(super) fn check_process(options: &RunOptions) -> Result<(), PreflightError> {
-    let name = &options.name;
-    let fits = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
-    if name.is_empty() || name.len() > 32 || !name.chars().all(fits) || name == "bpf" || name == "labs" {
-        return Err(PreflightError::Name { name: name.clone() });
-    }
+    check_name(&options.name)?;
     if options.workers == 0 || options.workers as usize > podgate_dataplane::steer::MAX_QUEUES {
         return Err(PreflightError::Workers { workers: options.workers });
     }

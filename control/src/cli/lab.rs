@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -21,6 +21,8 @@ pub(super) use crate::lab::responder::Arguments as ResponderArgs;
 
 /// The gateway among a lab's processes.
 const GATEWAY: &str = "gateway";
+/// The file of a lab's directory that says where its gateway keeps its own.
+const RUN_DIR: &str = "run-dir";
 
 /// A node and its pods as network namespaces, with the gateway running on it: real packets, no cluster.
 #[derive(Debug, Args)]
@@ -148,6 +150,7 @@ fn up(args: UpArgs) -> Outcome {
         )
         .into());
     }
+    check_name_is_free(&args.name, &args.gateway.run_dir)?;
     let lab = block_on(Lab::up(&args.name, &specs, &LabOptions::default()))??;
     if let Err(error) = start_gateway(&lab, &args, &specs) {
         // Half a lab is no lab.
@@ -198,6 +201,8 @@ fn pod_specs(cluster: &Cluster) -> Vec<PodSpec> {
 fn start_gateway(lab: &Lab, args: &UpArgs, specs: &[PodSpec]) -> anyhow::Result<()> {
     let pod_ips = lab.directory().join("pod-ips.yaml");
     std::fs::write(&pod_ips, assigned(lab, specs)).with_context(|| pod_ips.display().to_string())?;
+    let run_dir = std::path::absolute(&args.gateway.run_dir)?;
+    std::fs::write(lab.directory().join(RUN_DIR), run_dir.as_os_str().as_encoded_bytes())?;
     let log_path = lab.directory().join("gateway.log");
     let log = std::fs::File::create(&log_path).with_context(|| log_path.display().to_string())?;
     let mut command = Command::new(std::env::current_exe()?);
@@ -313,16 +318,32 @@ fn down(args: &DownArgs) -> Outcome {
     if names.is_empty() {
         println!("there is no lab");
     }
+    let there = Lab::list()?;
     for name in names {
-        block_on(take_down(&name, &args.run_dir))??;
+        // A gateway of that name, if there is one, is not a lab's.
+        if !there.contains(&name) {
+            println!("there is no lab {name}; nothing was done");
+            continue;
+        }
+        // Where its gateway was told to keep its files, whatever is said here.
+        let told =
+            Lab::open(&name).ok().and_then(|lab| std::fs::read_to_string(lab.directory().join(RUN_DIR)).ok());
+        let run_dir = told.map_or_else(|| args.run_dir.clone(), PathBuf::from);
+        block_on(take_down(&name, &run_dir))??;
         println!("lab {name} is down; nothing of it is left");
     }
     Ok(())
 }
 
 /// The gateway first, so that it can take its own things down; then what it has left, if it was
-/// killed; then the lab.
+/// killed; then the lab, whatever became of the gateway's things.
 async fn take_down(name: &str, run_dir: &Path) -> anyhow::Result<()> {
+    let detached = take_gateway_down(name, run_dir).await;
+    Lab::down_named(Path::new(DEFAULT_DIRECTORY), name).await?;
+    detached
+}
+
+async fn take_gateway_down(name: &str, run_dir: &Path) -> anyhow::Result<()> {
     let paths = Paths::new(run_dir, name);
     if let Ok(lab) = Lab::open(name) {
         lab.stop_in_node(GATEWAY)?;
@@ -332,6 +353,20 @@ async fn take_down(name: &str, run_dir: &Path) -> anyhow::Result<()> {
     }
     // Where the node's namespace cannot be entered any more, its devices are gone with it.
     agent::detach(&paths, name).await?;
-    Lab::down_named(Path::new(DEFAULT_DIRECTORY), name).await?;
+    Ok(())
+}
+
+/// That the lab's gateway can have the lab's name: a gateway that runs on a real bridge, or the
+/// guard it has left, is not to be taken for the lab's own, now or by `lab down`.
+fn check_name_is_free(name: &str, run_dir: &Path) -> anyhow::Result<()> {
+    agent::check_name(name)?;
+    let dir = Paths::new(run_dir, name).dir();
+    if dir.exists() && !Lab::list()?.iter().any(|lab| lab == name) {
+        bail!(
+            "there is a gateway named {name} already ({}), which is no lab's; choose another --name, or take \
+             it down first (podgate detach --name {name})",
+            dir.display()
+        );
+    }
     Ok(())
 }
