@@ -13,9 +13,7 @@ use podgate_dataplane::snapshot::Snapshot;
 use podgate_dataplane::steer::{Fallback, Lane, SteerConfig, SteerError, Steering};
 use podgate_dataplane::tag::PortId;
 use podgate_dataplane::verdict::DropReason;
-use podgate_dataplane::worker::{
-    self, GateJudge, Shared, Worker, WorkerConfig, WorkerError, WorkerReport,
-};
+use podgate_dataplane::worker::{self, GateJudge, Shared, Worker, WorkerConfig, WorkerError, WorkerReport};
 use podgate_flowtable::{
     Config as FlowConfig, ConfigError, Epoch, FlowTable, FragmentTable, HashSecret, Time, Timeouts,
 };
@@ -150,8 +148,8 @@ impl Gateway {
         let files = |source| StartError::Files { path: "the pin directory".into(), source };
         let pins = paths.ensure_pins().map_err(files)?;
         let mut steering = Steering::load(&pins)?;
-        let queues = NonZeroU32::new(options.workers)
-            .ok_or(PreflightError::Workers { workers: options.workers })?;
+        let queues =
+            NonZeroU32::new(options.workers).ok_or(PreflightError::Workers { workers: options.workers })?;
         let trunk = Trunk::ensure(paths, &options.name, netlink, queues).await?;
         steering.configure(&Self::steer_config(&options, &trunk, netlink).await?)?;
         for lane in Lane::ALL {
@@ -159,7 +157,9 @@ impl Gateway {
         }
         let steering_ref = &mut steering;
         trunk.netns.run(move || {
-            Lane::ALL.iter().try_for_each(|&lane| steering_ref.attach_steer(lane, &trunk.trunk1[lane.index()]))
+            Lane::ALL
+                .iter()
+                .try_for_each(|&lane| steering_ref.attach_steer(lane, &trunk.trunk1[lane.index()]))
         })??;
 
         let now = worker::now();
@@ -182,7 +182,8 @@ impl Gateway {
             let own = Arc::new(Counters::new());
             counters.push(Arc::clone(&own));
             let (shared, sweeps) = (Arc::clone(&shared), queue == 0);
-            let files = |source| StartError::Files { path: paths.trunk_netns().display().to_string(), source };
+            let files =
+                |source| StartError::Files { path: paths.trunk_netns().display().to_string(), source };
             let config = WorkerConfig {
                 queue,
                 cpu: (!options.cpus.is_empty()).then(|| options.cpus[queue as usize % options.cpus.len()]),

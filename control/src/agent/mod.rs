@@ -26,7 +26,7 @@ pub use detach::{DetachError, DetachReport, LockError, detach};
 pub use gateway::{Gateway, StartError};
 pub use history::History;
 pub use options::{OnExit, RunOptions};
-pub use paths::{Paths, list_instances};
+pub use paths::{NameError, Paths, check_name, list_instances};
 pub use preflight::PreflightError;
 pub use supervise::{RunError, run};
 pub use trunk::{TRUNK_MTU, Trunk};

@@ -17,6 +17,25 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 pub const RUN_DIR: &str = "/run/podgate";
 const SYSTEM_BPFFS: &str = "/sys/fs/bpf";
 
+/// A name that no instance can have.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("--name {name:?}: use 1 to {MAX_NAME} letters, digits, '-' and '_'; 'bpf' and 'labs' are taken")]
+pub struct NameError {
+    /// The name given.
+    pub name: String,
+}
+
+/// Longest name of an instance: a lab's may be as long.
+const MAX_NAME: usize = 40;
+
+/// That `name` can be an instance's: it is a directory's name, next to those that all share, and
+/// the directory is removed with all in it when the instance is detached.
+pub fn check_name(name: &str) -> Result<(), NameError> {
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
+    let good = (1..=MAX_NAME).contains(&name.len()) && name.chars().all(fits);
+    if good && name != "bpf" && name != "labs" { Ok(()) } else { Err(NameError { name: name.into() }) }
+}
+
 /// An instance's files.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Paths {
@@ -119,5 +138,21 @@ fn remove_if_empty(dir: &Path) -> io::Result<()> {
     match std::fs::remove_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
         other => ignore_missing(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        for good in ["default", "lab", "A-b_9", &"n".repeat(40)] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "../labs", "labs", "bpf", "a/b", "a b", "ü", &"n".repeat(41)] {
+            let error = check_name(bad).unwrap_err().to_string();
+            assert!(error.contains(bad) && error.contains("--name"), "{error}");
+        }
     }
 }

@@ -55,7 +55,9 @@ pub enum RunError {
     #[error(transparent)]
     Detach(#[from] DetachError),
     /// A worker thread has ended. The guard stays up.
-    #[error("worker {worker} ended unexpectedly; the fallback verdict is in force until the gateway is restarted")]
+    #[error(
+        "worker {worker} ended unexpectedly; the fallback verdict is in force until the gateway is restarted"
+    )]
     WorkerDied {
         /// Its number.
         worker: u32,
@@ -119,13 +121,17 @@ async fn next_manifests(watch: &mut Watch) -> Result<Result<Loaded, Vec<SourceEr
 fn read_overlay(path: &PathBuf) -> Result<Overlay, RunError> {
     let bad = |reason: String| RunError::PodIps { path: path.clone(), reason };
     let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
-    let entries: std::collections::BTreeMap<String, Vec<std::net::IpAddr>> =
-        serde_saphyr::from_str(&text).map_err(|error| {
-            bad(format!("{error}; it must map namespace/pod to a list of addresses, as in 'shop/web: [10.244.0.5]'"))
+    let entries: std::collections::BTreeMap<String, Vec<std::net::IpAddr>> = serde_saphyr::from_str(&text)
+        .map_err(|error| {
+            bad(format!(
+                "{error}; it must map namespace/pod to a list of addresses, as in 'shop/web: [10.244.0.5]'"
+            ))
         })?;
     entries
         .into_iter()
-        .map(|(pod, addresses)| Ok((pod.parse::<ObjectKey>().map_err(|error| bad(error.to_string()))?, addresses)))
+        .map(|(pod, addresses)| {
+            Ok((pod.parse::<ObjectKey>().map_err(|error| bad(error.to_string()))?, addresses))
+        })
         .collect()
 }
 
