@@ -240,7 +240,7 @@ impl Bench {
             let [normal, heavy] = &mut self.rings;
             let turn = sum(judge.turn(normal, now), judge.turn(heavy, now));
             if turn.received == 0 {
-                if idle.wait([normal.fd(), heavy.fd()]) {
+                if idle.wait(now, [normal.fd(), heavy.fd()]) {
                     add(&gauges.waits, 1);
                 }
                 continue;
