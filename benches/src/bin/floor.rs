@@ -84,6 +84,7 @@ async fn retag(
         trunk: [trunk.trunk0[0].index, trunk.trunk0[1].index],
         queues: options.workers,
         mark: 0x666c_6f6f,
+        previous_mark: 0,
         lap: 0x666c,
         fallback: Fallback::Closed,
         hash_seed: 1,

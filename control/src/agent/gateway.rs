@@ -241,6 +241,7 @@ impl Gateway {
             trunk: [trunk.trunk0[0].index, trunk.trunk0[1].index],
             queues: options.workers,
             mark: mark?,
+            previous_mark: 0,
             lap: u16::from_ne_bytes(draw()?) | 1,
             fallback: options.fallback,
             hash_seed: u32::from_ne_bytes(draw()?),

@@ -19,6 +19,8 @@ use clap::{Parser, Subcommand};
 /// A userspace packet-filtering gateway for Kubernetes network policy.
 #[derive(Debug, Parser)]
 #[command(name = "podgate", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Example:\n  podgate lab up examples/first-look\n  \
+    podgate observe --verdict dropped --follow")]
 struct Cli {
     /// How to log to stderr.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "PODGATE_LOG_FORMAT")]
