@@ -73,7 +73,7 @@ pub(super) struct InstanceLock {
 impl InstanceLock {
     pub(super) fn take(paths: &Paths, name: &str) -> Result<Self, LockError> {
         let failed = |source| LockError::Files { path: paths.lock(), source };
-        std::fs::create_dir_all(paths.dir()).map_err(failed)?;
+        paths.ensure_dir().map_err(failed)?;
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(paths.lock());
         let file = file.as_mut().map_err(|error| failed(io::Error::new(error.kind(), error.to_string())))?;

@@ -22,7 +22,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::history::{self, Clocks};
 use super::ports::{Noted, PortTable};
 use super::trunk::Trunk;
-use super::{History, OnExit, Paths, PreflightError, RunOptions, preflight};
+use super::{History, HomeError, OnExit, Paths, PinsError, PreflightError, RunOptions, preflight};
 use crate::api::{PortStatus, Status, WorkerStatus};
 use crate::compile::{CompileError, Limits, Locality, PortAssignment, Settings, compile};
 use crate::model::Cluster;
@@ -35,7 +35,7 @@ const EVENTS: usize = 8192;
 /// Fragmented datagrams that can be followed at once.
 const FRAGMENTED: usize = 4096;
 /// TCP flows from before the start may be picked up in mid-stream for so long.
-const PICKUP: Duration = Duration::from_secs(60);
+const PICKUP: Duration = Duration::from_mins(1);
 /// A worker silent for this long is taken for dead.
 const STALE: Duration = Duration::from_millis(500);
 
@@ -51,6 +51,12 @@ pub enum StartError {
     /// The steering could not be set up.
     #[error(transparent)]
     Steer(#[from] SteerError),
+    /// The instance belongs to another bridge, or the bridge to another instance.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// There is no place for pins.
+    #[error(transparent)]
+    Pins(#[from] PinsError),
     /// A worker could not start.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -91,6 +97,7 @@ impl std::fmt::Debug for Gateway {
 
 struct State {
     steering: Steering,
+    config: SteerConfig,
     ports: PortTable,
     workers: Vec<Worker>,
     cluster: Cluster,
@@ -145,13 +152,14 @@ impl Gateway {
         paths: &Paths,
         netlink: &Netlink,
     ) -> Result<Arc<Self>, StartError> {
-        let files = |source| StartError::Files { path: "the pin directory".into(), source };
-        let pins = paths.ensure_pins().map_err(files)?;
+        let pins = paths.ensure_pins()?;
         let mut steering = Steering::load(&pins)?;
         let queues =
             NonZeroU32::new(options.workers).ok_or(PreflightError::Workers { workers: options.workers })?;
         let trunk = Trunk::ensure(paths, &options.name, netlink, queues).await?;
-        steering.configure(&Self::steer_config(&options, &trunk, netlink).await?)?;
+        let config = Self::steer_config(&options, &trunk, netlink).await?;
+        // A start that fails leaves what it finds in force, the fallback too.
+        steering.configure(&SteerConfig { fallback: steering.fallback()?, ..config })?;
         for lane in Lane::ALL {
             steering.attach_deliver(lane, &trunk.trunk0[lane.index()].name)?;
         }
@@ -197,6 +205,7 @@ impl Gateway {
         let hash_seed = u64::from_ne_bytes(draw()?);
         let state = State {
             steering,
+            config,
             ports: PortTable::default(),
             workers,
             cluster: Cluster::new(),
@@ -314,6 +323,13 @@ impl Gateway {
         state.steering.release(port.id, ifindex)?;
         tracing::info!(device = port.device.name, port = port.id.number(), "no longer guarding");
         Ok(true)
+    }
+
+    /// The start has succeeded: the fallback that was asked for is in force from here on.
+    pub(super) fn settle(&self) -> Result<(), SteerError> {
+        let mut state = self.state();
+        let config = state.config;
+        state.steering.configure(&config)
     }
 
     /// The devices that are guarded.

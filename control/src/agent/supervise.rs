@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::detach::{DetachError, InstanceLock, LockError, remove_files, take_down};
 use super::gateway::{Gateway, StartError};
+use super::home::Home;
 use super::{OnExit, Paths, RunOptions, preflight};
 use crate::api::{self, ServeError};
 use crate::model::ObjectKey;
@@ -92,7 +93,7 @@ pub async fn run(options: RunOptions, ready: impl FnOnce(&Gateway)) -> Result<()
 
     let lock = InstanceLock::take(&paths, &options.name)?;
     let netlink = Netlink::connect()?;
-    let held_before = paths.pins().any(|pins| pins.is_dir());
+    let held_before = paths.has_pins();
     let (name, on_exit) = (options.name.clone(), options.on_exit);
     let outcome = guard(options, &paths, &netlink, &mut watch, loaded, ready).await;
     match (&outcome, on_exit) {
@@ -147,6 +148,8 @@ async fn guard(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
     let link = netlink.link_named(&options.bridge).await.ok();
     let bridge = preflight::check_bridge(&options.bridge, link.as_ref()).map_err(StartError::from)?;
+    let home = Home::here(&options.bridge)?;
+    home.settle(paths, &options.name).map_err(StartError::from)?;
     // Before the first look at the ports, so that no change falls between.
     let mut monitor = Monitor::start()?;
     let except: BTreeSet<String> = options.except.iter().cloned().collect();
@@ -167,6 +170,7 @@ async fn guard(
     gateway.publish(now()).map_err(StartError::from)?;
     let server = api::serve(&paths.socket(), Arc::clone(&gateway))?;
     tokio::pin!(server);
+    gateway.settle().map_err(StartError::from)?;
     ready(&gateway);
 
     let mut events = interval(EVENTS_EVERY);

@@ -9,6 +9,8 @@ pub const MAX_QUEUES: usize = 64;
 
 /// Words of `struct config`.
 pub(super) const CONFIG_WORDS: usize = 16;
+/// Position of `fallback` in it.
+const FALLBACK_WORD: usize = 6;
 /// Words of `struct port`.
 pub(super) const PORT_WORDS: usize = 3;
 /// Counters of `struct counts`.
@@ -112,6 +114,11 @@ impl SteerConfig {
     }
 }
 
+/// The fallback of a `struct config`.
+pub(super) fn fallback_of(words: [u32; CONFIG_WORDS]) -> Fallback {
+    if words[FALLBACK_WORD] == Fallback::Open as u32 { Fallback::Open } else { Fallback::Closed }
+}
+
 /// `struct port` of a device.
 pub(super) fn port_words(port: PortId, mac: Mac) -> [u32; PORT_WORDS] {
     let [a, b, c, d, e, f] = mac.0;
@@ -200,6 +207,8 @@ mod tests {
             ]
         );
         assert_eq!(config.words()[..12], [1, 2, 3, 4, 5, 6, 1, 8, 9, 10, 11, 12]);
+        assert_eq!(fallback_of(config.words()), Fallback::Open);
+        assert_eq!(fallback_of([0; CONFIG_WORDS]), Fallback::Closed);
     }
 
     #[test]

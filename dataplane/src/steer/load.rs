@@ -9,9 +9,9 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 
-use super::layout::{CONFIG_WORDS, COUNTS, PORT_WORDS, port_of};
+use super::layout::{CONFIG_WORDS, COUNTS, PORT_WORDS, fallback_of, port_of};
 use super::pins::Pins;
-use super::{Lane, SteerConfig, SteerError};
+use super::{Fallback, Lane, SteerConfig, SteerError};
 use crate::tag::PortId;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steer.bpf.o"));
@@ -66,6 +66,13 @@ impl Steering {
     /// Tells the programs. In force with the next frame.
     pub fn configure(&mut self, config: &SteerConfig) -> Result<(), SteerError> {
         self.config.set(0, config.words(), 0).map_err(|source| SteerError::Map { map: "config", source })
+    }
+
+    /// What happens without a worker, as a former gateway left it; closed before the first
+    /// [`Steering::configure`].
+    pub fn fallback(&self) -> Result<Fallback, SteerError> {
+        let words = self.config.get(&0, 0).map_err(|source| SteerError::Map { map: "config", source })?;
+        Ok(fallback_of(words))
     }
 
     /// The secret mark that decided frames carry, 0 before the first [`Steering::configure`].
