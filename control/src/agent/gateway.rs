@@ -455,12 +455,22 @@ impl Gateway {
         }
     }
 
-    /// Workers that have ended or have not shown life for a while, by number.
-    pub(super) fn dead_workers(&self) -> Vec<u32> {
+    /// A worker whose thread has ended, by number. One that is merely silent (a starved machine, a
+    /// machine that was paused) is an alarm.
+    pub(super) fn ended_worker(&self) -> Option<u32> {
         let now = worker::now();
-        let state = self.state();
-        let dead = |worker: &Worker| worker.is_finished() || !is_alive(worker, now);
-        (0..).zip(&state.workers).filter(|(_, worker)| dead(worker)).map(|(number, _)| number).collect()
+        let mut state = self.state();
+        let ended = (0..).zip(&state.workers).find(|(_, worker)| worker.is_finished());
+        if let Some((number, _)) = ended {
+            return Some(number);
+        }
+        let silent = (0..).zip(&state.workers).filter(|(_, worker)| !is_alive(worker, now));
+        let alarms = silent.map(|(number, _): (u32, _)| {
+            format!("worker {number} has shown no life for {} ms; its frames wait", STALE.as_millis())
+        });
+        let alarms = alarms.collect();
+        state.alarm("workers", alarms);
+        None
     }
 
     /// Stops the workers and says where their frames are.

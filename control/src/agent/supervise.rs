@@ -88,6 +88,7 @@ pub async fn run(options: RunOptions, ready: impl FnOnce(&Gateway)) -> Result<()
         source = source.with_overlay(read_overlay(path)?);
     }
     // Bad manifests are told before anything is touched.
+    source.load().map_err(RunError::Manifests)?;
     let mut watch = Watch::start(source)?;
     let loaded = next_manifests(&mut watch).await?.map_err(RunError::Manifests)?;
 
@@ -195,7 +196,7 @@ async fn guard(
                 if let Err(error) = gateway.verify_heads() {
                     tracing::warn!(%error, "the order of programs could not be looked at");
                 }
-                if let Some(&worker) = gateway.dead_workers().first() {
+                if let Some(worker) = gateway.ended_worker() {
                     break Err(RunError::WorkerDied { worker });
                 }
             }
