@@ -34,6 +34,9 @@ fn work_runs_inside_and_the_caller_stays_outside() {
     let inside = netns.run(|| Netns::current().and_then(|found| found.inode())).expect("run").expect("inode");
     assert_eq!(inside, netns.inode().expect("inode"));
     assert_ne!(inside, own);
+    let cookie = |netns: &Netns| netns.cookie().expect("a cookie");
+    assert_eq!(cookie(&netns), cookie(&Netns::open_at(netns.path()).expect("opened")));
+    assert_ne!(cookie(&netns), cookie(&Netns::current().expect("own")));
     assert_eq!(Netns::current().expect("own").inode().expect("inode"), own);
 
     let inside = netns

@@ -240,7 +240,7 @@ static __always_inline const struct config *configuration(void)
 // another guarded port on its way, it is to be taken up again.
 static __always_inline int decided(struct __sk_buff *skb, const struct config *cfg)
 {
-	if (!cfg->mark || skb->mark != cfg->mark)
+	if (!skb->mark || (skb->mark != cfg->mark && skb->mark != cfg->previous_mark))
 		return 0;
 	skb->mark = 0;
 	skb->tc_index = 0;
@@ -268,6 +268,10 @@ SEC("classifier/from_pod") int from_pod(struct __sk_buff *skb)
 		return drop(0, DROP_UNKNOWN_PORT);
 	if (cfg->lap && skb->tc_index == cfg->lap)
 		return drop(port->number, DROP_LAP);
+	// Leaving the pod's network namespace clears the mark. One that is there was put there by a
+	// program of the pod's that redirects past that, and guesses.
+	if (skb->mark)
+		return drop(port->number, DROP_FORGED_MARK);
 	bpf_skb_load_bytes(skb, 0, &to, 1);
 	return lift(skb, cfg, port, 0, to & 1);
 }

@@ -28,6 +28,7 @@ enum drop_reason {
 	DROP_LAP,
 	DROP_TAG_FAILED,
 	DROP_PORT_GONE,
+	DROP_FORGED_MARK,
 	COUNT_LIFTED,
 	COUNT_DELIVERED,
 	COUNT_PASSED_OPEN,
@@ -38,6 +39,7 @@ struct config {
 	__u32 trunk[LANES];	/* ifindex of the kernel side of each lane */
 	__u32 queues;		/* queues of each lane */
 	__u32 mark;		/* secret on a decided frame; never 0 */
+	__u32 previous_mark;	/* the one before: frames on their way carry it; 0 if none */
 	__u32 lap;		/* secret that survives a cleared mark, 16 bits; never 0 */
 	__u32 fallback;
 	__u32 hash_seed;
@@ -45,7 +47,7 @@ struct config {
 	__u32 heavy_pps;	/* a port above this rate goes by the heavy lane */
 	__u32 broadcast_pps;	/* group-addressed frames a pod may send a second */
 	__u32 stale_ms;		/* a worker that has not beaten for this long is dead */
-	__u32 reserved[5];
+	__u32 reserved[4];
 };
 
 struct port {

@@ -46,6 +46,8 @@ drop_reasons! {
     TagFailed = "tag-failed",
     /// A decided frame for a port that is no longer there.
     PortGone = "port-gone",
+    /// A frame from a pod that carries a mark: a program of the pod's forged it.
+    ForgedMark = "forged-mark",
 
     /// A frame on the trunk without a valid tag.
     NoTag = "no-tag",
@@ -107,7 +109,7 @@ impl DropReason {
     /// How many there are.
     pub const COUNT: usize = Self::ALL.len();
     /// How many are counted by the steering programs; they come first.
-    pub const STEERING: usize = Self::PortGone as usize + 1;
+    pub const STEERING: usize = Self::ForgedMark as usize + 1;
 }
 
 /// What becomes of a frame.

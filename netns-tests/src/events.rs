@@ -41,7 +41,9 @@ impl Events {
                 Ok(record) if is_it(&record) => return record,
                 Ok(record) => others.push(record),
                 Err(RecvTimeoutError::Timeout) => panic!("no event came: {what}; but {others:#?}"),
-                Err(RecvTimeoutError::Disconnected) => panic!("observe ended; no event: {what}; but {others:#?}"),
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("observe ended; no event: {what}; but {others:#?}")
+                }
             }
         }
     }

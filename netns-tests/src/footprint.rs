@@ -1,11 +1,16 @@
 //! What a namespace looks like, to compare before and after.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::Space;
 use crate::foreign::{Hook, chain};
+use crate::node::BRIDGE;
+use crate::{Space, wait_until};
+
+/// How long the kernel may take to bring up a port that was just plugged in.
+const SETTLES_WITHIN: Duration = Duration::from_secs(10);
 
 /// Devices, bridge, queueing, filters, programs and rules of a namespace: what somebody set up, not
 /// what was counted or learned.
@@ -16,6 +21,7 @@ impl Footprint {
     /// Takes it.
     #[track_caller]
     pub fn of(space: &Space) -> Self {
+        wait_until("ports have come up", SETTLES_WITHIN, || ports_are_up(space));
         let mut found = BTreeMap::new();
         for line in [
             "ip -d -j link",
@@ -62,6 +68,21 @@ impl Footprint {
         }
         assert!(differences.is_empty(), "the namespace is not as it was:\n{}", differences.join("\n"));
     }
+}
+
+/// Whether the bridge and its ports are up, with the link-local addresses that they then get.
+fn ports_are_up(space: &Space) -> bool {
+    let text = space.sh("ip -j addr");
+    let devices: Value = serde_json::from_str(&text).unwrap_or_default();
+    let mut ports = devices
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|device| device["master"].is_string() || device["ifname"] == BRIDGE);
+    ports.all(|port| {
+        let addresses = port["addr_info"].as_array();
+        port["operstate"] == "UP" && addresses.is_some_and(|addresses| !addresses.is_empty())
+    })
 }
 
 /// Notes where two values differ, as deep inside as can be said.

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::name::unique;
-use crate::node::{BRIDGE, NODE_NAME};
+use crate::node::BRIDGE;
 use crate::program::{PATIENCE, podgate};
 use crate::space::finish;
 use crate::{Instance, Node, Pod, eventually, wait_until};
@@ -60,7 +60,7 @@ impl Gateway {
     pub fn command(&self) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.node_netns.display())).arg("--").arg(podgate());
-        command.args(["run", "--bridge", BRIDGE, "--node", NODE_NAME, "--manifests"]);
+        command.args(["run", "--bridge", BRIDGE, "--manifests"]);
         command.arg(self.manifests()).args(self.instance.flags()).args(&self.options);
         command
     }

@@ -133,9 +133,11 @@ impl TestLab {
     #[track_caller]
     pub fn assert_gone(&self) {
         // A killed process is there until it is reaped.
-        wait_until(&format!("nothing is left of {}: {:?}", self.instance.name, self.leftovers()), PATIENCE, || {
-            self.leftovers().is_empty()
-        });
+        wait_until(
+            &format!("nothing is left of {}: {:?}", self.instance.name, self.leftovers()),
+            PATIENCE,
+            || self.leftovers().is_empty(),
+        );
     }
 }
 

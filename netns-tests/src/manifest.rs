@@ -1,17 +1,16 @@
 //! Kubernetes manifests as text.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
 /// A Node.
 pub fn node(name: &str, addresses: &[IpAddr]) -> String {
-    let addresses: String = addresses
-        .iter()
-        .map(|address| format!("  - {{type: InternalIP, address: \"{address}\"}}\n"))
-        .collect();
-    format!(
-        "---\napiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\nstatus:\n  addresses:\n{addresses}"
-    )
+    let mut text =
+        format!("---\napiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\nstatus:\n  addresses:\n");
+    for address in addresses {
+        let _ = writeln!(text, "  - {{type: InternalIP, address: \"{address}\"}}");
+    }
+    text
 }
 
 /// A Namespace with a label `team: <name>` beside the one that Kubernetes gives it.

@@ -2,7 +2,7 @@
 //! tested with itself, and some tests want devices that a lab does not have.
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use podgate_dataplane::mac::Mac;
 
@@ -34,14 +34,21 @@ impl Node {
 
     /// A node whose devices have that MTU.
     pub fn with_mtu(mtu: u32) -> Self {
+        let node = Self::bare_with_mtu(mtu);
+        let (v4, v6) = (Self::V4, Self::V6);
+        node.space.ip_batch(&format!("addr add {v4}/16 dev {BRIDGE}\naddr add {v6}/64 dev {BRIDGE} nodad\n"));
+        node
+    }
+
+    /// A bridge without any address.
+    pub fn bare() -> Self {
+        Self::bare_with_mtu(1500)
+    }
+
+    fn bare_with_mtu(mtu: u32) -> Self {
         let space = Space::create(&unique("pgn"));
         space.ip_batch(&format!(
-            "link add {BRIDGE} type bridge stp_state 0 forward_delay 0\n\
-             link set {BRIDGE} mtu {mtu} up\n\
-             addr add {}/16 dev {BRIDGE}\n\
-             addr add {}/64 dev {BRIDGE} nodad\n",
-            Self::V4,
-            Self::V6
+            "link add {BRIDGE} type bridge stp_state 0 forward_delay 0\nlink set {BRIDGE} mtu {mtu} up\n"
         ));
         Self { pods: Vec::new(), space, mtu, next: 10 }
     }
@@ -62,18 +69,46 @@ impl Node {
 
     /// Adds a pod; its label is `app: <name>`. Returns its position.
     pub fn add(&mut self, key: &str) -> usize {
-        let number = self.next;
-        self.next += 1;
-        let v4 = Ipv4Addr::new(10, 44, (number >> 8) as u8, number as u8);
-        self.add_at(key, v4)
+        let [high, low] = self.next.to_be_bytes();
+        let v4 = Ipv4Addr::new(10, 44, high, low);
+        let v6 = Ipv6Addr::new(0xfd44, 0, 0, 0, 0, 0, 0x0a2c, self.next);
+        let at = self.plug_in(key, v4, v6);
+        self.pods[at].space.ip_batch(&format!(
+            "addr add {v4}/16 dev eth0\naddr add {v6}/64 dev eth0 nodad\n\
+             route add default via {}\nroute add ::/0 via {}\n",
+            Self::V4,
+            Self::V6
+        ));
+        at
     }
 
-    /// Adds a pod with an IPv4 address of the caller's choice.
-    pub fn add_at(&mut self, key: &str, v4: Ipv4Addr) -> usize {
-        let [a, b, c, d] = v4.octets();
-        let v6 = Ipv6Addr::new(0xfd44, 0, 0, 0, 0, 0, u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-        let mac = Mac([2, 0x44, a, b, c, d]);
-        let port = format!("veth{:02x}{:02x}", c, d);
+    /// Adds a pod with these addresses, for which everything is on the link. Returns its position.
+    pub fn attach(&mut self, key: &str, addresses: &[IpAddr]) -> usize {
+        let (mut v4, mut v6) = (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED);
+        let mut lines = String::from("route add default dev eth0\nroute add ::/0 dev eth0\n");
+        for address in addresses {
+            match address {
+                IpAddr::V4(address) => {
+                    v4 = *address;
+                    let _ = writeln!(lines, "addr add {address}/32 dev eth0");
+                }
+                IpAddr::V6(address) => {
+                    v6 = *address;
+                    let _ = writeln!(lines, "addr add {address}/128 dev eth0 nodad");
+                }
+            }
+        }
+        let at = self.plug_in(key, v4, v6);
+        self.pods[at].space.ip_batch(&lines);
+        at
+    }
+
+    /// Makes a pod's namespace and plugs it into the bridge, without any address yet.
+    fn plug_in(&mut self, key: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> usize {
+        let [high, low] = self.next.to_be_bytes();
+        self.next += 1;
+        let mac = Mac([2, 0x44, 0, 0, high, low]);
+        let port = format!("veth{high:02x}{low:02x}");
         let space = Space::create(&unique("pgp"));
         self.space.ip_batch(&format!(
             "link add {port} mtu {mtu} type veth peer name eth0 address {mac} mtu {mtu} netns {pod}\n\
@@ -82,25 +117,10 @@ impl Node {
             mtu = self.mtu,
             mac = written(mac),
         ));
-        space.ip_batch(&format!(
-            "addr add {v4}/16 dev eth0\n\
-             addr add {v6}/64 dev eth0 nodad\n\
-             link set eth0 up\n\
-             route add default via {}\n\
-             route add ::/0 via {}\n",
-            Self::V4,
-            Self::V6
-        ));
+        space.sh("ip link set eth0 up");
         let name = key.split('/').nth(1).expect("namespace/name");
-        self.pods.push(Pod {
-            key: key.into(),
-            space,
-            v4,
-            v6,
-            mac,
-            port,
-            labels: vec![("app".into(), name.into())],
-        });
+        let labels = vec![("app".into(), name.into())];
+        self.pods.push(Pod { key: key.into(), space, v4, v6, mac, port, labels });
         self.pods.len() - 1
     }
 

@@ -14,7 +14,8 @@ fn furnished() -> (Node, Foreign) {
     let (one, two) = (&node.pod("a/one").port, &node.pod("a/two").port);
     node.space.sh(&format!("tc qdisc add dev {one} root tbf rate 100mbit burst 64kb latency 50ms"));
     node.space.sh(&format!("tc qdisc add dev {two} clsact"));
-    node.space.sh(&format!("tc filter add dev {two} ingress prio 7 protocol ip u32 match u32 0 0 flowid 1:1"));
+    node.space
+        .sh(&format!("tc filter add dev {two} ingress prio 7 protocol ip u32 match u32 0 0 flowid 1:1"));
     node.space.sh(&format!("bridge link set dev {one} hairpin on"));
     node.space.sh(&format!("bridge link set dev {two} isolated off learning on"));
     let foreign = Foreign::ahead(&node.space, one, Hook::Egress, "clear_mark");

@@ -62,9 +62,9 @@ fn services_work(bridged: bool) {
             assert!(!reaches_udp(space, SERVICE, 80, DENIED_AFTER));
         }
         let events = gateway.instance.events(&["--verdict", "dropped"]);
-        let event = events.iter().find(|event| {
-            event.source.as_deref() == Some("other/guest") && event.destination_port == 8080
-        });
+        let event = events
+            .iter()
+            .find(|event| event.source.as_deref() == Some("other/guest") && event.destination_port == 8080);
         assert_eq!(event.expect("a drop after translation").policies, ["shop/deny-all"]);
         let allow = policy(
             "shop/from-client",

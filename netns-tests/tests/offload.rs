@@ -67,7 +67,11 @@ fn bulk_traffic_has_right_checksums_both_ways() {
     for to in two.addresses().into_iter().chain([Node::V4.into(), Node::V6.into()]) {
         for reverse in [&[][..], &["-R"]] {
             let run = Iperf::run(&one.space, to, 5201, Load::Tcp, 1, reverse).expect("TCP flows");
-            println!("{to} {reverse:?}: {:.2} Gbit/s, {} retransmits", run.received_bps / 1e9, run.retransmits);
+            println!(
+                "{to} {reverse:?}: {:.2} Gbit/s, {} retransmits",
+                run.received_bps / 1e9,
+                run.retransmits
+            );
             assert!(run.received_bps > 0.0);
         }
     }

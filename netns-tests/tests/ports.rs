@@ -17,7 +17,8 @@ fn ports_come_and_go_without_disturbing_others() {
     let sink = Sink::open(&node.pod("a/server").space, 9, None);
     let _server = Server::start(node.pod("a/server"), 80);
     let mut talk = Conversation::open(&node.pod("a/client").space, node.pod("a/server").v4, 80);
-    let blast = Blast::start(&node.pod("a/client").space, node.pod("a/server").v4, 9, Pace::PerSecond(500), None);
+    let blast =
+        Blast::start(&node.pod("a/client").space, node.pod("a/server").v4, 9, Pace::PerSecond(500), None);
 
     for round in 0..5 {
         node.add("b/late");
@@ -88,7 +89,7 @@ fn a_hundred_neighbours_resolve_at_once() {
                 scope.spawn(move || {
                     let v4 = ping(&pod.space, next.v4, "-c 1 -W 5");
                     let v6 = ping(&pod.space, next.v6, "-c 1 -W 5");
-                    (v4.lost() + v6.lost() > 0).then(|| (&pod.key, v4, v6))
+                    (v4.lost() + v6.lost() > 0).then_some((&pod.key, v4, v6))
                 })
             })
             .collect();

@@ -63,7 +63,11 @@ impl Scene {
         }
         let wanted = before + frames.len() as u64;
         wait_until(
-            &format!("{} dropped as {reason}; {:?}", frames.len(), self.gateway.instance.port_of("a/villain")),
+            &format!(
+                "{} dropped as {reason}; {:?}",
+                frames.len(),
+                self.gateway.instance.port_of("a/villain")
+            ),
             SOON,
             || self.gateway.drops(self.villain(), reason) >= wanted,
         );
@@ -110,7 +114,13 @@ fn forged_mac_and_ip_addresses_are_dropped() {
     ];
     let frames: Vec<_> = others
         .into_iter()
-        .map(|from| if from.is_ipv4() { Route { from, ..scene.honest() } } else { Route { from, ..scene.honest_v6() } })
+        .map(|from| {
+            if from.is_ipv4() {
+                Route { from, ..scene.honest() }
+            } else {
+                Route { from, ..scene.honest_v6() }
+            }
+        })
         .map(|route| route.udp(7, 9, FORGED))
         .collect();
     scene.assert_dropped("spoofed-ip", &frames);

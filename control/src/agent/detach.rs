@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use nix::fcntl::{Flock, FlockArg};
 use podgate_dataplane::steer::{self, SteerError};
 
-use super::Paths;
+use super::paths::{NameError, Paths, check_name};
 use super::trunk::Trunk;
 use crate::net::{NetError, Netlink};
 
@@ -21,6 +21,9 @@ pub struct DetachReport {
 /// Why not everything could be taken down.
 #[derive(Debug, thiserror::Error)]
 pub enum DetachError {
+    /// No instance can have that name.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// A gateway of that name runs.
     #[error(transparent)]
     Held(#[from] LockError),
@@ -44,9 +47,7 @@ pub enum DetachError {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process has it.
-    #[error(
-        "a gateway named {name:?} is running (process {pid}); stop it first, or choose another --name"
-    )]
+    #[error("a gateway named {name:?} is running (process {pid}); stop it first, or choose another --name")]
     Held {
         /// The instance.
         name: String,
@@ -72,8 +73,9 @@ pub(super) struct InstanceLock {
 impl InstanceLock {
     pub(super) fn take(paths: &Paths, name: &str) -> Result<Self, LockError> {
         let failed = |source| LockError::Files { path: paths.lock(), source };
-        std::fs::create_dir_all(paths.dir()).map_err(failed)?;
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(paths.lock());
+        paths.ensure_dir().map_err(failed)?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(paths.lock());
         let file = file.as_mut().map_err(|error| failed(io::Error::new(error.kind(), error.to_string())))?;
         let file = file.try_clone().map_err(failed)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -95,6 +97,7 @@ impl InstanceLock {
 /// Takes down whatever the instance has left: a held guard, a crashed gateway's, a half-made one.
 /// Nothing being there is no error. Must be called in the network namespace the gateway ran in.
 pub async fn detach(paths: &Paths, name: &str) -> Result<DetachReport, DetachError> {
+    check_name(name)?;
     let lock = InstanceLock::take(paths, name)?;
     let report = take_down(paths, name).await?;
     drop(lock);

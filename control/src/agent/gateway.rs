@@ -13,9 +13,7 @@ use podgate_dataplane::snapshot::Snapshot;
 use podgate_dataplane::steer::{Fallback, Lane, SteerConfig, SteerError, Steering};
 use podgate_dataplane::tag::PortId;
 use podgate_dataplane::verdict::DropReason;
-use podgate_dataplane::worker::{
-    self, GateJudge, Shared, Worker, WorkerConfig, WorkerError, WorkerReport,
-};
+use podgate_dataplane::worker::{self, GateJudge, Shared, Worker, WorkerConfig, WorkerError, WorkerReport};
 use podgate_flowtable::{
     Config as FlowConfig, ConfigError, Epoch, FlowTable, FragmentTable, HashSecret, Time, Timeouts,
 };
@@ -24,7 +22,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::history::{self, Clocks};
 use super::ports::{Noted, PortTable};
 use super::trunk::Trunk;
-use super::{History, OnExit, Paths, PreflightError, RunOptions, preflight};
+use super::{History, HomeError, OnExit, Paths, PinsError, PreflightError, RunOptions, preflight};
 use crate::api::{PortStatus, Status, WorkerStatus};
 use crate::compile::{CompileError, Limits, Locality, PortAssignment, Settings, compile};
 use crate::model::Cluster;
@@ -37,7 +35,7 @@ const EVENTS: usize = 8192;
 /// Fragmented datagrams that can be followed at once.
 const FRAGMENTED: usize = 4096;
 /// TCP flows from before the start may be picked up in mid-stream for so long.
-const PICKUP: Duration = Duration::from_secs(60);
+const PICKUP: Duration = Duration::from_mins(1);
 /// A worker silent for this long is taken for dead.
 const STALE: Duration = Duration::from_millis(500);
 
@@ -53,6 +51,12 @@ pub enum StartError {
     /// The steering could not be set up.
     #[error(transparent)]
     Steer(#[from] SteerError),
+    /// The instance belongs to another bridge, or the bridge to another instance.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// There is no place for pins.
+    #[error(transparent)]
+    Pins(#[from] PinsError),
     /// A worker could not start.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -93,6 +97,7 @@ impl std::fmt::Debug for Gateway {
 
 struct State {
     steering: Steering,
+    config: SteerConfig,
     ports: PortTable,
     workers: Vec<Worker>,
     cluster: Cluster,
@@ -147,19 +152,22 @@ impl Gateway {
         paths: &Paths,
         netlink: &Netlink,
     ) -> Result<Arc<Self>, StartError> {
-        let files = |source| StartError::Files { path: "the pin directory".into(), source };
-        let pins = paths.ensure_pins().map_err(files)?;
+        let pins = paths.ensure_pins()?;
         let mut steering = Steering::load(&pins)?;
-        let queues = NonZeroU32::new(options.workers)
-            .ok_or(PreflightError::Workers { workers: options.workers })?;
+        let queues =
+            NonZeroU32::new(options.workers).ok_or(PreflightError::Workers { workers: options.workers })?;
         let trunk = Trunk::ensure(paths, &options.name, netlink, queues).await?;
-        steering.configure(&Self::steer_config(&options, &trunk, netlink).await?)?;
+        let config = Self::steer_config(&options, &trunk, netlink).await?;
+        // A start that fails leaves what it finds in force, the fallback too.
+        steering.configure(&SteerConfig { fallback: steering.fallback()?, ..config })?;
         for lane in Lane::ALL {
             steering.attach_deliver(lane, &trunk.trunk0[lane.index()].name)?;
         }
         let steering_ref = &mut steering;
         trunk.netns.run(move || {
-            Lane::ALL.iter().try_for_each(|&lane| steering_ref.attach_steer(lane, &trunk.trunk1[lane.index()]))
+            Lane::ALL
+                .iter()
+                .try_for_each(|&lane| steering_ref.attach_steer(lane, &trunk.trunk1[lane.index()]))
         })??;
 
         let now = worker::now();
@@ -182,7 +190,8 @@ impl Gateway {
             let own = Arc::new(Counters::new());
             counters.push(Arc::clone(&own));
             let (shared, sweeps) = (Arc::clone(&shared), queue == 0);
-            let files = |source| StartError::Files { path: paths.trunk_netns().display().to_string(), source };
+            let files =
+                |source| StartError::Files { path: paths.trunk_netns().display().to_string(), source };
             let config = WorkerConfig {
                 queue,
                 cpu: (!options.cpus.is_empty()).then(|| options.cpus[queue as usize % options.cpus.len()]),
@@ -196,6 +205,7 @@ impl Gateway {
         let hash_seed = u64::from_ne_bytes(draw()?);
         let state = State {
             steering,
+            config,
             ports: PortTable::default(),
             workers,
             cluster: Cluster::new(),
@@ -231,6 +241,7 @@ impl Gateway {
             trunk: [trunk.trunk0[0].index, trunk.trunk0[1].index],
             queues: options.workers,
             mark: mark?,
+            previous_mark: 0,
             lap: u16::from_ne_bytes(draw()?) | 1,
             fallback: options.fallback,
             hash_seed: u32::from_ne_bytes(draw()?),
@@ -312,6 +323,13 @@ impl Gateway {
         state.steering.release(port.id, ifindex)?;
         tracing::info!(device = port.device.name, port = port.id.number(), "no longer guarding");
         Ok(true)
+    }
+
+    /// The start has succeeded: the fallback that was asked for is in force from here on.
+    pub(super) fn settle(&self) -> Result<(), SteerError> {
+        let mut state = self.state();
+        let config = state.config;
+        state.steering.configure(&config)
     }
 
     /// The devices that are guarded.
@@ -437,12 +455,22 @@ impl Gateway {
         }
     }
 
-    /// Workers that have ended or have not shown life for a while, by number.
-    pub(super) fn dead_workers(&self) -> Vec<u32> {
+    /// A worker whose thread has ended, by number. One that is merely silent (a starved machine, a
+    /// machine that was paused) is an alarm.
+    pub(super) fn ended_worker(&self) -> Option<u32> {
         let now = worker::now();
-        let state = self.state();
-        let dead = |worker: &Worker| worker.is_finished() || !is_alive(worker, now);
-        (0..).zip(&state.workers).filter(|(_, worker)| dead(worker)).map(|(number, _)| number).collect()
+        let mut state = self.state();
+        let ended = (0..).zip(&state.workers).find(|(_, worker)| worker.is_finished());
+        if let Some((number, _)) = ended {
+            return Some(number);
+        }
+        let silent = (0..).zip(&state.workers).filter(|(_, worker)| !is_alive(worker, now));
+        let alarms = silent.map(|(number, _): (u32, _)| {
+            format!("worker {number} has shown no life for {} ms; its frames wait", STALE.as_millis())
+        });
+        let alarms = alarms.collect();
+        state.alarm("workers", alarms);
+        None
     }
 
     /// Stops the workers and says where their frames are.

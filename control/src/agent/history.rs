@@ -122,7 +122,9 @@ impl Said {
     fn of(event: &Event, names: Option<&Names>) -> Self {
         match event.verdict {
             Verdict::Drop(reason) => Self::drop(reason, event, names),
-            Verdict::Forward(_) => event.causes.map_or_else(Self::default, |causes| Self::forward(causes, names)),
+            Verdict::Forward(_) => {
+                event.causes.map_or_else(Self::default, |causes| Self::forward(causes, names))
+            }
         }
     }
 

@@ -3,6 +3,8 @@
 //! ```text
 //! options    what it is told
 //! paths      where it keeps things
+//! bpffs      where pins can be, so that they outlive the gateway
+//! home       which bridge an instance guards, and no other
 //! preflight  what must be so before anything is touched
 //! trunk      the veth pairs that carry frames to the workers
 //! ports      which devices are guarded, and which pod is behind each
@@ -12,9 +14,11 @@
 //! detach     taking everything down
 //! ```
 
+mod bpffs;
 mod detach;
 mod gateway;
 mod history;
+mod home;
 mod options;
 mod paths;
 mod ports;
@@ -25,8 +29,9 @@ mod trunk;
 pub use detach::{DetachError, DetachReport, LockError, detach};
 pub use gateway::{Gateway, StartError};
 pub use history::History;
+pub use home::HomeError;
 pub use options::{OnExit, RunOptions};
-pub use paths::{Paths, list_instances};
+pub use paths::{NameError, Paths, PinsError, check_name, list_instances};
 pub use preflight::PreflightError;
 pub use supervise::{RunError, run};
 pub use trunk::{TRUNK_MTU, Trunk};

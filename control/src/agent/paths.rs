@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! /run/podgate/<name>/lock          held by the running gateway
+//! /run/podgate/<name>/home          which bridge it guards
 //! /run/podgate/<name>/api.sock      the local socket, root only
 //! /run/podgate/<name>/trunk.netns   the trunk's gateway side lives in this namespace
 //! /sys/fs/bpf/podgate/<name>/       pins; under /run/podgate/bpf where there is no bpffs
@@ -10,12 +11,55 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use super::bpffs::{ensure_private_dir, is_bpffs, mount_own, outlives_us, unmount};
 
 /// Where instances keep their files, unless told otherwise.
 pub const RUN_DIR: &str = "/run/podgate";
 const SYSTEM_BPFFS: &str = "/sys/fs/bpf";
+
+/// A name that no instance can have.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("--name {name:?}: use 1 to {MAX_NAME} letters, digits, '-' and '_'; 'bpf' and 'labs' are taken")]
+pub struct NameError {
+    /// The name given.
+    pub name: String,
+}
+
+/// Why there is no place for pins.
+#[derive(Debug, thiserror::Error)]
+pub enum PinsError {
+    /// A directory could not be made or used.
+    #[error("cannot pin in {}: {source}", .path.display())]
+    Files {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The pins would go with this process.
+    #[error(
+        "the bpf file system at {} is in a mount namespace of this process alone: should the gateway die, its \
+         pins and the guard would be gone with it, and the wire open. Mount one for all first (on the host: \
+         mount -t bpf bpf /sys/fs/bpf; in a container: the host's /sys/fs/bpf), and enter network namespaces \
+         with 'nsenter --net=/run/netns/NAME' rather than 'ip netns exec', which hides it",
+        .path.display()
+    )]
+    Fleeting {
+        /// Where it is mounted.
+        path: PathBuf,
+    },
+}
+
+/// Longest name of an instance: a lab's may be as long.
+const MAX_NAME: usize = 40;
+
+/// That `name` can be an instance's: it is a directory's name, next to those that all share, and
+/// the directory is removed with all in it when the instance is detached.
+pub fn check_name(name: &str) -> Result<(), NameError> {
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
+    let good = (1..=MAX_NAME).contains(&name.len()) && name.chars().all(fits);
+    if good && name != "bpf" && name != "labs" { Ok(()) } else { Err(NameError { name: name.into() }) }
+}
 
 /// An instance's files.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,6 +82,16 @@ impl Paths {
     /// The local socket.
     pub fn socket(&self) -> PathBuf {
         self.dir().join("api.sock")
+    }
+
+    /// Where instances keep their files, this one among them.
+    pub(super) fn run_dir(&self) -> &Path {
+        &self.run_dir
+    }
+
+    /// Says which bridge it guards.
+    pub(super) fn home(&self) -> PathBuf {
+        self.dir().join("home")
     }
 
     /// Locked by the gateway that runs.
@@ -63,16 +117,56 @@ impl Paths {
         system.into_iter().chain(own)
     }
 
-    /// Where to pin. Mounts a bpffs under the run directory if the box has none.
-    pub fn ensure_pins(&self) -> io::Result<PathBuf> {
-        // What was pinned before stays where it is, even if a bpffs has been mounted since.
-        if let Some(used) = self.pins().find(|pins| pins.is_dir()).or_else(|| self.pins().next()) {
-            return Ok(used);
+    /// Whether anything is pinned: a gateway runs, or has left its guard.
+    pub(super) fn has_pins(&self) -> bool {
+        self.pins().any(|pins| pins.is_dir())
+    }
+
+    /// Makes the instance's directory, for root alone.
+    pub(super) fn ensure_dir(&self) -> io::Result<()> {
+        std::fs::create_dir_all(&self.run_dir)?;
+        ensure_private_dir(&self.dir())
+    }
+
+    /// Makes the directory to pin in. Mounts a bpffs under the run directory if the box has none.
+    pub fn ensure_pins(&self) -> Result<PathBuf, PinsError> {
+        let pins = self.choose_pins()?;
+        let files = |path: &Path| {
+            let path = path.to_owned();
+            move |source| PinsError::Files { path, source }
+        };
+        let shared = pins.parent().unwrap_or(&pins);
+        // The root of our own was mounted for root alone.
+        if *shared != self.own_bpffs() {
+            ensure_private_dir(shared).map_err(files(shared))?;
         }
+        ensure_private_dir(&pins).map_err(files(&pins))?;
+        Ok(pins)
+    }
+
+    fn choose_pins(&self) -> Result<PathBuf, PinsError> {
+        // What was pinned before stays where it is, even if a bpffs has been mounted since.
+        let used = self.pins().find(|pins| pins.is_dir()).or_else(|| self.pins().next());
         let own = self.own_bpffs();
-        std::fs::create_dir_all(&own)?;
-        mount(Some("bpf"), &own, Some("bpf"), MsFlags::empty(), None::<&str>)?;
-        Ok(own.join(&self.name))
+        let files = |source| PinsError::Files { path: own.clone(), source };
+        let mounted = used.is_none();
+        if mounted {
+            std::fs::create_dir_all(&own).map_err(files)?;
+            mount_own(&own).map_err(files)?;
+        }
+        let pins = used.unwrap_or_else(|| own.join(&self.name));
+        let root = if pins.starts_with(&own) { &own } else { Path::new(SYSTEM_BPFFS) };
+        match outlives_us(root) {
+            Ok(true) => Ok(pins),
+            Ok(false) => {
+                if mounted {
+                    unmount(&own).map_err(files)?;
+                    let _ = remove_if_empty(&own);
+                }
+                Err(PinsError::Fleeting { path: root.into() })
+            }
+            Err(source) => Err(PinsError::Files { path: root.into(), source }),
+        }
     }
 
     /// Removes what is left of the instance's directory, and what all instances shared if this was
@@ -84,7 +178,7 @@ impl Paths {
         // The kernel puts files of its own there (progs.debug); instances are directories.
         let in_use = |entry: io::Result<std::fs::DirEntry>| entry.is_ok_and(|entry| entry.path().is_dir());
         if is_bpffs(&own) && !std::fs::read_dir(&own)?.any(in_use) {
-            umount2(&own, MntFlags::MNT_DETACH)?;
+            unmount(&own)?;
         }
         if !is_bpffs(&own) {
             remove_if_empty(&own)?;
@@ -104,10 +198,6 @@ pub fn list_instances(run_dir: &Path) -> Vec<String> {
     names
 }
 
-fn is_bpffs(path: &Path) -> bool {
-    statfs(path).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC)
-}
-
 fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -119,5 +209,21 @@ fn remove_if_empty(dir: &Path) -> io::Result<()> {
     match std::fs::remove_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
         other => ignore_missing(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        for good in ["default", "lab", "A-b_9", &"n".repeat(40)] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "../labs", "labs", "bpf", "a/b", "a b", "ü", &"n".repeat(41)] {
+            let error = check_name(bad).unwrap_err().to_string();
+            assert!(error.contains(bad) && error.contains("--name"), "{error}");
+        }
     }
 }

@@ -160,8 +160,7 @@ impl PortTable {
                     }
                     let mut addresses = cluster.pods()[*pod].addresses.clone();
                     addresses.extend(port.seen.iter().copied().filter(|seen| is_link_local(*seen)));
-                    port.bound =
-                        Some(Bound { pod: (*pod).clone(), mac: port.device.pod_mac, addresses });
+                    port.bound = Some(Bound { pod: (*pod).clone(), mac: port.device.pod_mac, addresses });
                     bound.insert((*pod).clone(), device.clone());
                 }
                 _ => notes.push(format!(

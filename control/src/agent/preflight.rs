@@ -4,7 +4,8 @@ use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::utsname::uname;
 use nix::unistd::Pid;
 
-use super::{RunOptions, TRUNK_MTU};
+use super::paths::check_name;
+use super::{NameError, RunOptions, TRUNK_MTU};
 use crate::net::{Link, LinkKind, MarkRule, NetError, PodEnd};
 
 /// Why a gateway cannot run here, or not as it was told.
@@ -76,12 +77,9 @@ pub enum PreflightError {
         /// The number given.
         workers: u32,
     },
-    /// An instance name that is no file name.
-    #[error("--name {name:?}: use 1 to 32 letters, digits, '-' and '_'")]
-    Name {
-        /// The name given.
-        name: String,
-    },
+    /// A name that no instance can have.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// The system could not be asked.
     #[error(transparent)]
     Net(#[from] NetError),
@@ -94,11 +92,7 @@ const CAP_BPF: u32 = 39;
 
 /// What can be said from the options and the process alone.
 pub(super) fn check_process(options: &RunOptions) -> Result<(), PreflightError> {
-    let name = &options.name;
-    let fits = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
-    if name.is_empty() || name.len() > 32 || !name.chars().all(fits) || name == "bpf" || name == "labs" {
-        return Err(PreflightError::Name { name: name.clone() });
-    }
+    check_name(&options.name)?;
     if options.workers == 0 || options.workers as usize > podgate_dataplane::steer::MAX_QUEUES {
         return Err(PreflightError::Workers { workers: options.workers });
     }
@@ -136,7 +130,11 @@ fn check_capabilities(effective: u64) -> Result<(), PreflightError> {
     if !has(CAP_BPF) && !has(CAP_SYS_ADMIN) {
         missing.push("CAP_BPF");
     }
-    if missing.is_empty() { Ok(()) } else { Err(PreflightError::Capability { missing: missing.join(" and ") }) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(PreflightError::Capability { missing: missing.join(" and ") })
+    }
 }
 
 fn check_kernel(release: &str) -> Result<(), PreflightError> {
@@ -213,7 +211,10 @@ mod tests {
     fn missing_capabilities_are_named() {
         assert!(check_capabilities(u64::MAX).is_ok());
         let error = check_capabilities(1 << CAP_NET_ADMIN | 1 << CAP_SYS_ADMIN).unwrap_err();
-        assert_eq!(error.to_string(), "this process lacks CAP_NET_RAW; run it as root, or give it CAP_NET_RAW");
+        assert_eq!(
+            error.to_string(),
+            "this process lacks CAP_NET_RAW; run it as root, or give it CAP_NET_RAW"
+        );
         let error = check_capabilities(0).unwrap_err().to_string();
         for name in ["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SYS_ADMIN", "CAP_BPF"] {
             assert!(error.contains(name), "{error}");

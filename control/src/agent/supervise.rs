@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::detach::{DetachError, InstanceLock, LockError, remove_files, take_down};
 use super::gateway::{Gateway, StartError};
+use super::home::Home;
 use super::{OnExit, Paths, RunOptions, preflight};
 use crate::api::{self, ServeError};
 use crate::model::ObjectKey;
@@ -55,7 +56,9 @@ pub enum RunError {
     #[error(transparent)]
     Detach(#[from] DetachError),
     /// A worker thread has ended. The guard stays up.
-    #[error("worker {worker} ended unexpectedly; the fallback verdict is in force until the gateway is restarted")]
+    #[error(
+        "worker {worker} ended unexpectedly; the fallback verdict is in force until the gateway is restarted"
+    )]
     WorkerDied {
         /// Its number.
         worker: u32,
@@ -85,12 +88,13 @@ pub async fn run(options: RunOptions, ready: impl FnOnce(&Gateway)) -> Result<()
         source = source.with_overlay(read_overlay(path)?);
     }
     // Bad manifests are told before anything is touched.
+    source.load().map_err(RunError::Manifests)?;
     let mut watch = Watch::start(source)?;
     let loaded = next_manifests(&mut watch).await?.map_err(RunError::Manifests)?;
 
     let lock = InstanceLock::take(&paths, &options.name)?;
     let netlink = Netlink::connect()?;
-    let held_before = paths.pins().any(|pins| pins.is_dir());
+    let held_before = paths.has_pins();
     let (name, on_exit) = (options.name.clone(), options.on_exit);
     let outcome = guard(options, &paths, &netlink, &mut watch, loaded, ready).await;
     match (&outcome, on_exit) {
@@ -119,13 +123,17 @@ async fn next_manifests(watch: &mut Watch) -> Result<Result<Loaded, Vec<SourceEr
 fn read_overlay(path: &PathBuf) -> Result<Overlay, RunError> {
     let bad = |reason: String| RunError::PodIps { path: path.clone(), reason };
     let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
-    let entries: std::collections::BTreeMap<String, Vec<std::net::IpAddr>> =
-        serde_saphyr::from_str(&text).map_err(|error| {
-            bad(format!("{error}; it must map namespace/pod to a list of addresses, as in 'shop/web: [10.244.0.5]'"))
+    let entries: std::collections::BTreeMap<String, Vec<std::net::IpAddr>> = serde_saphyr::from_str(&text)
+        .map_err(|error| {
+            bad(format!(
+                "{error}; it must map namespace/pod to a list of addresses, as in 'shop/web: [10.244.0.5]'"
+            ))
         })?;
     entries
         .into_iter()
-        .map(|(pod, addresses)| Ok((pod.parse::<ObjectKey>().map_err(|error| bad(error.to_string()))?, addresses)))
+        .map(|(pod, addresses)| {
+            Ok((pod.parse::<ObjectKey>().map_err(|error| bad(error.to_string()))?, addresses))
+        })
         .collect()
 }
 
@@ -141,6 +149,8 @@ async fn guard(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
     let link = netlink.link_named(&options.bridge).await.ok();
     let bridge = preflight::check_bridge(&options.bridge, link.as_ref()).map_err(StartError::from)?;
+    let home = Home::here(&options.bridge)?;
+    home.settle(paths, &options.name).map_err(StartError::from)?;
     // Before the first look at the ports, so that no change falls between.
     let mut monitor = Monitor::start()?;
     let except: BTreeSet<String> = options.except.iter().cloned().collect();
@@ -161,6 +171,7 @@ async fn guard(
     gateway.publish(now()).map_err(StartError::from)?;
     let server = api::serve(&paths.socket(), Arc::clone(&gateway))?;
     tokio::pin!(server);
+    gateway.settle().map_err(StartError::from)?;
     ready(&gateway);
 
     let mut events = interval(EVENTS_EVERY);
@@ -185,7 +196,7 @@ async fn guard(
                 if let Err(error) = gateway.verify_heads() {
                     tracing::warn!(%error, "the order of programs could not be looked at");
                 }
-                if let Some(&worker) = gateway.dead_workers().first() {
+                if let Some(worker) = gateway.ended_worker() {
                     break Err(RunError::WorkerDied { worker });
                 }
             }

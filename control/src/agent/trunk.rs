@@ -79,7 +79,8 @@ impl Trunk {
             let (Ok(near), Ok(far)) = (netlink.link_named(&near).await, inside.link_named(&far).await) else {
                 return Ok(None);
             };
-            let whole = |link: &Link| link.tx_queues == queues.get() && link.is_running && link.mtu == TRUNK_MTU;
+            let whole =
+                |link: &Link| link.tx_queues == queues.get() && link.is_running && link.mtu == TRUNK_MTU;
             if !whole(&near) || !whole(&far) {
                 return Ok(None);
             }

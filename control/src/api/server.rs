@@ -40,10 +40,8 @@ pub fn serve(path: &Path, gateway: Arc<Gateway>) -> Result<impl Future<Output = 
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    let router = Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/events", get(events))
-        .with_state(gateway);
+    let router =
+        Router::new().route("/v1/status", get(status)).route("/v1/events", get(events)).with_state(gateway);
     Ok(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "the local socket is no longer served");

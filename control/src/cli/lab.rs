@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -21,12 +21,17 @@ pub(super) use crate::lab::responder::Arguments as ResponderArgs;
 
 /// The gateway among a lab's processes.
 const GATEWAY: &str = "gateway";
+/// The file of a lab's directory that says where its gateway keeps its own.
+const RUN_DIR: &str = "run-dir";
 
 /// A node and its pods as network namespaces, with the gateway running on it: real packets, no cluster.
 #[derive(Debug, Args)]
-#[command(arg_required_else_help = true, after_help = "Example:\n  podgate lab up examples/first-look\n  \
+#[command(
+    arg_required_else_help = true,
+    after_help = "Example:\n  podgate lab up examples/first-look\n  \
     podgate lab exec shop/frontend -- curl -m 1 http://10.244.1.20/\n  podgate observe --verdict dropped\n  \
-    podgate lab down")]
+    podgate lab down"
+)]
 pub(super) struct LabArgs {
     #[command(subcommand)]
     command: LabCommand,
@@ -140,8 +145,12 @@ fn up(args: UpArgs) -> Outcome {
     }
     let specs = pod_specs(&loaded.cluster);
     if specs.is_empty() {
-        return Err(anyhow!("the manifests have no pods with a network of their own; a lab needs at least one").into());
+        return Err(anyhow!(
+            "the manifests have no pods with a network of their own; a lab needs at least one"
+        )
+        .into());
     }
+    check_name_is_free(&args.name, &args.gateway.run_dir)?;
     let lab = block_on(Lab::up(&args.name, &specs, &LabOptions::default()))??;
     if let Err(error) = start_gateway(&lab, &args, &specs) {
         // Half a lab is no lab.
@@ -149,7 +158,13 @@ fn up(args: UpArgs) -> Outcome {
         return Err(error.into());
     }
     let mut out = std::io::stdout().lock();
-    writeln!(out, "lab {} is up: {} pods on {}, the gateway is running", args.name, specs.len(), lab.bridge())?;
+    writeln!(
+        out,
+        "lab {} is up: {} pods on {}, the gateway is running",
+        args.name,
+        specs.len(),
+        lab.bridge()
+    )?;
     out.write_all(render_pods(&[(args.name.clone(), lab.pods().cloned().collect())]).as_bytes())?;
     let name = if args.name == "lab" { String::new() } else { format!(" --name {}", args.name) };
     if let Some(pod) = lab.pods().next() {
@@ -178,11 +193,7 @@ fn pod_specs(cluster: &Cluster) -> Vec<PodSpec> {
         // Several containers may declare the same port.
         ports.sort_by_key(ListenPort::to_string);
         ports.dedup();
-        PodSpec {
-            addresses: pod.addresses.clone(),
-            ports,
-            ..PodSpec::new(&pod.key.namespace, &pod.key.name)
-        }
+        PodSpec { addresses: pod.addresses.clone(), ports, ..PodSpec::new(&pod.key.namespace, &pod.key.name) }
     })
     .collect()
 }
@@ -190,6 +201,8 @@ fn pod_specs(cluster: &Cluster) -> Vec<PodSpec> {
 fn start_gateway(lab: &Lab, args: &UpArgs, specs: &[PodSpec]) -> anyhow::Result<()> {
     let pod_ips = lab.directory().join("pod-ips.yaml");
     std::fs::write(&pod_ips, assigned(lab, specs)).with_context(|| pod_ips.display().to_string())?;
+    let run_dir = std::path::absolute(&args.gateway.run_dir)?;
+    std::fs::write(lab.directory().join(RUN_DIR), run_dir.as_os_str().as_encoded_bytes())?;
     let log_path = lab.directory().join("gateway.log");
     let log = std::fs::File::create(&log_path).with_context(|| log_path.display().to_string())?;
     let mut command = Command::new(std::env::current_exe()?);
@@ -305,16 +318,32 @@ fn down(args: &DownArgs) -> Outcome {
     if names.is_empty() {
         println!("there is no lab");
     }
+    let there = Lab::list()?;
     for name in names {
-        block_on(take_down(&name, &args.run_dir))??;
+        // A gateway of that name, if there is one, is not a lab's.
+        if !there.contains(&name) {
+            println!("there is no lab {name}; nothing was done");
+            continue;
+        }
+        // Where its gateway was told to keep its files, whatever is said here.
+        let told =
+            Lab::open(&name).ok().and_then(|lab| std::fs::read_to_string(lab.directory().join(RUN_DIR)).ok());
+        let run_dir = told.map_or_else(|| args.run_dir.clone(), PathBuf::from);
+        block_on(take_down(&name, &run_dir))??;
         println!("lab {name} is down; nothing of it is left");
     }
     Ok(())
 }
 
 /// The gateway first, so that it can take its own things down; then what it has left, if it was
-/// killed; then the lab.
+/// killed; then the lab, whatever became of the gateway's things.
 async fn take_down(name: &str, run_dir: &Path) -> anyhow::Result<()> {
+    let detached = take_gateway_down(name, run_dir).await;
+    Lab::down_named(Path::new(DEFAULT_DIRECTORY), name).await?;
+    detached
+}
+
+async fn take_gateway_down(name: &str, run_dir: &Path) -> anyhow::Result<()> {
     let paths = Paths::new(run_dir, name);
     if let Ok(lab) = Lab::open(name) {
         lab.stop_in_node(GATEWAY)?;
@@ -324,6 +353,20 @@ async fn take_down(name: &str, run_dir: &Path) -> anyhow::Result<()> {
     }
     // Where the node's namespace cannot be entered any more, its devices are gone with it.
     agent::detach(&paths, name).await?;
-    Lab::down_named(Path::new(DEFAULT_DIRECTORY), name).await?;
+    Ok(())
+}
+
+/// That the lab's gateway can have the lab's name: a gateway that runs on a real bridge, or the
+/// guard it has left, is not to be taken for the lab's own, now or by `lab down`.
+fn check_name_is_free(name: &str, run_dir: &Path) -> anyhow::Result<()> {
+    agent::check_name(name)?;
+    let dir = Paths::new(run_dir, name).dir();
+    if dir.exists() && !Lab::list()?.iter().any(|lab| lab == name) {
+        bail!(
+            "there is a gateway named {name} already ({}), which is no lab's; choose another --name, or take \
+             it down first (podgate detach --name {name})",
+            dir.display()
+        );
+    }
     Ok(())
 }

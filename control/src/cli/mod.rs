@@ -92,19 +92,37 @@ pub fn main() -> ExitCode {
         Err(Failure::Code(code)) => ExitCode::from(code),
         Err(Failure::Error(error)) => {
             // Someone stopped reading: `podgate observe | head`.
-            if error.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe) {
+            if error
+                .downcast_ref::<std::io::Error>()
+                .is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+            {
                 return ExitCode::SUCCESS;
             }
-            eprintln!("podgate: {error:#}");
+            eprintln!("podgate: {}", told(&error));
             ExitCode::from(2)
         }
     }
 }
 
+/// An error with its causes, on one line; most of them quote their cause themselves.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string).filter(|cause| !cause.is_empty()) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 fn log_to_stderr(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("PODGATE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,aya=warn,netlink_proto=error,netlink_packet_route=error"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let filter = tracing_subscriber::EnvFilter::try_from_env("PODGATE_LOG").unwrap_or_else(|_| {
+        tracing_subscriber::EnvFilter::new("info,aya=warn,netlink_proto=error,netlink_packet_route=error")
+    });
+    let logs =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match format {
         LogFormat::Text => logs.with_ansi(false).init(),
         LogFormat::Json => logs.json().init(),
@@ -114,4 +132,19 @@ fn log_to_stderr(format: LogFormat) {
 /// A runtime for what waits: the control side needs no more than one thread.
 fn block_on<T>(future: impl Future<Output = T>) -> anyhow::Result<T> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let io = || std::io::Error::other("no room");
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot write {0}: {1}")]
+        struct Quoting(&'static str, #[source] std::io::Error);
+        assert_eq!(told(&Quoting("x", io()).into()), "cannot write x: no room");
+        assert_eq!(told(&anyhow::Error::from(io()).context("cannot write x")), "cannot write x: no room");
+    }
 }

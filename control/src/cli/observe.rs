@@ -38,12 +38,8 @@ pub(super) struct ObserveArgs {
 
 pub(super) fn run(args: &ObserveArgs) -> Outcome {
     let client = Client::new(&args.instance.paths()?.socket());
-    let filter = EventFilter {
-        verdict: args.verdict,
-        pod: args.pod.clone(),
-        follow: args.follow,
-        last: args.last,
-    };
+    let filter =
+        EventFilter { verdict: args.verdict, pod: args.pod.clone(), follow: args.follow, last: args.last };
     block_on(async {
         let mut events = client.events(&filter).await?;
         while let Some(event) = events.next().await? {

@@ -11,10 +11,12 @@ use crate::agent::{self, RunOptions};
 
 /// Run the gateway on an existing bridge, until told to end.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  podgate run --bridge cni0 --manifests /etc/podgate/manifests --cpus 1\n\n\
+#[command(
+    after_help = "Example:\n  podgate run --bridge cni0 --manifests /etc/podgate/manifests --cpus 1\n\n\
     Every veth port of the bridge is guarded; a pod is found by the addresses at its end of the veth.\n\
     When told to end, the guard stays up (--on-exit hold): nothing passes until a gateway runs again,\n\
-    or 'podgate detach' opens the wire.")]
+    or 'podgate detach' opens the wire."
+)]
 pub(super) struct RunArgs {
     /// The bridge whose ports are guarded.
     #[arg(long, value_name = "DEVICE", env = "PODGATE_BRIDGE")]
@@ -39,12 +41,8 @@ pub(super) struct RunArgs {
 
 pub(super) fn run(args: RunArgs) -> Outcome {
     let options = args.gateway.options(args.name, args.bridge, args.manifests);
-    let options = RunOptions {
-        except: args.except,
-        pod_ips: args.pod_ips,
-        on_exit: args.on_exit.on_exit,
-        ..options
-    };
+    let options =
+        RunOptions { except: args.except, pod_ips: args.pod_ips, on_exit: args.on_exit.on_exit, ..options };
     let ended = block_on(agent::run(options, |gateway| {
         let status = gateway.status();
         // The one line on stdout; whoever started this waits for it, or does not listen.

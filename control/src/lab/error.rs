@@ -58,13 +58,13 @@ pub enum LabError {
         text: String,
     },
     /// The lab is up.
-    #[error("lab {lab} is up already; `podgate lab down {lab}` takes it down")]
+    #[error("lab {lab} is up already; `podgate lab down --name {lab}` takes it down")]
     AlreadyUp {
         /// The lab.
         lab: String,
     },
     /// Half a lab is there, left by one that was interrupted.
-    #[error("lab {lab} was left unfinished; `podgate lab down {lab}` clears it away")]
+    #[error("lab {lab} was left unfinished; `podgate lab down --name {lab}` clears it away")]
     Unfinished {
         /// The lab.
         lab: String,
@@ -82,12 +82,14 @@ pub enum LabError {
         lab: String,
     },
     /// There is no such host in the lab.
-    #[error("lab {lab} has no {host}; name a pod as NAMESPACE/POD, an external by its name, or `node`")]
+    #[error("lab {lab} has no {host}; it has node, {}", some(there))]
     NoSuchHost {
         /// The lab.
         lab: String,
         /// The name as given.
         host: String,
+        /// Those it has, as they are to be named.
+        there: Vec<String>,
     },
     /// A program of that role is running.
     #[error("lab {lab} has a {role} already, process {pid}; stop it first")]
@@ -138,7 +140,9 @@ pub enum LabError {
         source: io::Error,
     },
     /// Bringing up failed, and so did undoing it.
-    #[error("{cause}; and undoing what was done failed: {undoing}; `podgate lab down {lab}` tries again")]
+    #[error(
+        "{cause}; and undoing what was done failed: {undoing}; `podgate lab down --name {lab}` tries again"
+    )]
     NotUndone {
         /// The lab.
         lab: String,
@@ -150,4 +154,31 @@ pub enum LabError {
     /// Something about a namespace or device.
     #[error(transparent)]
     Net(#[from] NetError),
+}
+
+/// So many names are listed in a message.
+const LISTED: usize = 20;
+
+fn some(names: &[String]) -> String {
+    let mut text = names[..names.len().min(LISTED)].join(", ");
+    if let Some(more) = names.len().checked_sub(LISTED).filter(|more| *more > 0) {
+        text.push_str(&format!(" and {more} more (`podgate lab list`)"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_not_there_is_told_with_those_that_are() {
+        let error = |count: usize| {
+            let there = (0..count).map(|number| format!("a/pod{number}")).collect();
+            LabError::NoSuchHost { lab: "lab".into(), host: "a/b".into(), there }.to_string()
+        };
+        assert_eq!(error(2), "lab lab has no a/b; it has node, a/pod0, a/pod1");
+        assert!(error(20).ends_with("a/pod19"), "{}", error(20));
+        assert!(error(23).ends_with("a/pod19 and 3 more (`podgate lab list`)"), "{}", error(23));
+    }
 }

@@ -101,7 +101,11 @@ impl Lab {
     /// A pod as `NAMESPACE/NAME`, or an external host by its name.
     pub fn host(&self, reference: &str) -> Result<&LabHost, LabError> {
         let found = self.plan.hosts.iter().find(|host| host.reference == reference);
-        found.ok_or_else(|| LabError::NoSuchHost { lab: self.name().into(), host: reference.into() })
+        found.ok_or_else(|| LabError::NoSuchHost {
+            lab: self.name().into(),
+            host: reference.into(),
+            there: self.plan.hosts.iter().map(|host| host.reference.clone()).collect(),
+        })
     }
 
     /// Where the node's network namespace is bound.

@@ -13,8 +13,10 @@ use std::sync::Arc;
 use std::{panic, thread};
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType};
 
 use super::NetError;
 
@@ -23,6 +25,18 @@ const NAMED: &str = "/run/netns";
 
 /// The namespace of the thread that opens it.
 const OWN: &str = "/proc/thread-self/ns/net";
+
+/// `SO_NETNS_COOKIE`, of Linux 5.14.
+#[derive(Clone, Copy, Debug)]
+struct NetnsCookie;
+
+nix::getsockopt_impl!(
+    NetnsCookie,
+    libc::SOL_SOCKET,
+    libc::SO_NETNS_COOKIE,
+    u64,
+    socket::sockopt::GetStruct<u64>
+);
 
 /// An open network namespace. It lives at least as long as this handle, deleted or not.
 #[derive(Debug, Clone)]
@@ -90,6 +104,16 @@ impl Netns {
     /// Its inode: two handles are of one namespace exactly if these are equal.
     pub fn inode(&self) -> Result<u64, NetError> {
         self.file.metadata().map(|found| found.ino()).map_err(|source| self.error("identify it", source))
+    }
+
+    /// Its number, which no other namespace of this boot has or will have, as inodes would.
+    pub fn cookie(&self) -> Result<u64, NetError> {
+        let asked = self.run(|| {
+            let (family, kind) = (AddressFamily::Unix, SockType::Datagram);
+            let of_it = socket::socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
+            socket::getsockopt(&of_it, NetnsCookie)
+        })?;
+        asked.map_err(|errno| self.error("ask for its number", errno.into()))
     }
 
     /// Runs a closure on a new thread that is in this namespace, and waits for it.

@@ -230,11 +230,7 @@ impl Ring {
     /// Receives up to [`BATCH`] frames, lets `decide` read and rewrite each, sends on what it says,
     /// and gives the rest back to the kernel. What the transmit ring does not take in time is shown
     /// to `unsent` and dropped. Nothing is allocated.
-    pub fn turn(
-        &mut self,
-        mut decide: impl FnMut(&mut [u8]) -> Fate,
-        unsent: impl FnMut(&[u8]),
-    ) -> Turn {
+    pub fn turn(&mut self, mut decide: impl FnMut(&mut [u8]) -> Fate, unsent: impl FnMut(&[u8])) -> Turn {
         self.reap();
         // SAFETY: `scratch` is overwritten with descriptors of this UMEM that the kernel has
         // filled and gives up; they are ours until they are sent or freed below.

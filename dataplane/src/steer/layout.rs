@@ -9,16 +9,18 @@ pub const MAX_QUEUES: usize = 64;
 
 /// Words of `struct config`.
 pub(super) const CONFIG_WORDS: usize = 16;
+/// Position of `fallback` in it.
+const FALLBACK_WORD: usize = 6;
 /// Words of `struct port`.
 pub(super) const PORT_WORDS: usize = 3;
 /// Counters of `struct counts`.
 pub(super) const COUNTS: usize = 16;
 /// Position of `COUNT_LIFTED`.
-pub(super) const COUNT_LIFTED: usize = 8;
+pub(super) const COUNT_LIFTED: usize = 9;
 /// Position of `COUNT_DELIVERED`.
-pub(super) const COUNT_DELIVERED: usize = 9;
+pub(super) const COUNT_DELIVERED: usize = 10;
 /// Position of `COUNT_PASSED_OPEN`.
-pub(super) const COUNT_PASSED_OPEN: usize = 10;
+pub(super) const COUNT_PASSED_OPEN: usize = 11;
 
 /// One of the two parallel trunks. A port above its rate goes by the heavy one, so that it cannot
 /// crowd out the others: each lane has its own queues, rings and qdiscs.
@@ -73,6 +75,8 @@ pub struct SteerConfig {
     /// The secret on a decided frame. Random at every start and never 0: a pod could forge a
     /// constant with a program of its own.
     pub mark: u32,
+    /// The secret before this one, which frames on their way may still carry; 0 if there is none.
+    pub previous_mark: u32,
     /// A second secret, 16 bits and never 0, that tells a decided frame whose mark was cleared.
     pub lap: u16,
     /// What happens without a worker.
@@ -92,11 +96,12 @@ pub struct SteerConfig {
 impl SteerConfig {
     pub(super) fn words(&self) -> [u32; CONFIG_WORDS] {
         let mut words = [0; CONFIG_WORDS];
-        words[..11].copy_from_slice(&[
+        words[..12].copy_from_slice(&[
             self.trunk[0],
             self.trunk[1],
             self.queues,
             self.mark,
+            self.previous_mark,
             u32::from(self.lap),
             self.fallback as u32,
             self.hash_seed,
@@ -107,6 +112,11 @@ impl SteerConfig {
         ]);
         words
     }
+}
+
+/// The fallback of a `struct config`.
+pub(super) fn fallback_of(words: [u32; CONFIG_WORDS]) -> Fallback {
+    if words[FALLBACK_WORD] == Fallback::Open as u32 { Fallback::Open } else { Fallback::Closed }
 }
 
 /// `struct port` of a device.
@@ -165,13 +175,14 @@ mod tests {
             trunk: [1, 2],
             queues: 3,
             mark: 4,
-            lap: 5,
+            previous_mark: 5,
+            lap: 6,
             fallback: Fallback::Open,
-            hash_seed: 7,
-            min_gso_bytes: 8,
-            heavy_pps: 9,
-            broadcast_pps: 10,
-            stale_ms: 11,
+            hash_seed: 8,
+            min_gso_bytes: 9,
+            heavy_pps: 10,
+            broadcast_pps: 11,
+            stale_ms: 12,
         };
         let body = HEADER.split("struct config {").nth(1).unwrap().split('}').next().unwrap();
         let fields: Vec<_> = body
@@ -184,6 +195,7 @@ mod tests {
                 "trunk[LANES]",
                 "queues",
                 "mark",
+                "previous_mark",
                 "lap",
                 "fallback",
                 "hash_seed",
@@ -191,10 +203,12 @@ mod tests {
                 "heavy_pps",
                 "broadcast_pps",
                 "stale_ms",
-                "reserved[5]"
+                "reserved[4]"
             ]
         );
-        assert_eq!(config.words()[..11], [1, 2, 3, 4, 5, 1, 7, 8, 9, 10, 11]);
+        assert_eq!(config.words()[..12], [1, 2, 3, 4, 5, 6, 1, 8, 9, 10, 11, 12]);
+        assert_eq!(fallback_of(config.words()), Fallback::Open);
+        assert_eq!(fallback_of([0; CONFIG_WORDS]), Fallback::Closed);
     }
 
     #[test]

@@ -190,6 +190,10 @@ impl Gate<'_> {
         let Refusal { reason, causes, cut } = refusal;
         let verdict = Verdict::Drop(reason);
         self.counters.count_drop(subject.tag.map(|tag| tag.port), reason);
+        // What the bridge floods to ports that it does not concern is counted, but nobody's news.
+        if reason == DropReason::NotForThisPod {
+            return verdict;
+        }
         let kind = if cut.is_some() { EventKind::FlowCut } else { EventKind::Dropped };
         self.tell(kind, subject, cut, verdict, causes, now);
         verdict

@@ -1,51 +1,80 @@
 //! How to wait for frames: spin briefly, then block.
 //!
-//! A worker that only spins starves the pods on a small machine; one that blocks at once pays a
-//! wake-up for every batch.
+//! A worker that only spins starves the pods on a small machine; one that blocks at once pays two
+//! wake-ups for every question and answer. So it spins only where that pays: for about as long as
+//! frames have lately taken to come, if that is shorter than what a wake-up costs.
+//! (KVM decides so when a guest halts: virt/kvm/kvm_main.c, `kvm_vcpu_halt`.)
 
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use podgate_flowtable::Time;
 
-/// Empty looks at the rings before blocking, at most.
-const MOST_SPINS: u32 = 64;
+use super::now;
+
+/// The longest it spins: what a wake-up costs at worst on a busy machine.
+const MOST: Duration = Duration::from_micros(50);
+/// Where growing starts.
+const LEAST: Duration = Duration::from_micros(4);
 /// Milliseconds to block: short enough for the sign of life.
 const BLOCK_MS: u16 = 25;
 
-/// Adapts: spinning that found frames is worth more of it, blocking at once less.
-#[derive(Debug)]
+/// How long to spin before blocking, learned from how long frames took to come.
+#[derive(Debug, Default)]
 pub(super) struct Idle {
-    spun: u32,
-    spins: u32,
-}
-
-impl Default for Idle {
-    fn default() -> Self {
-        Self { spun: 0, spins: MOST_SPINS / 4 }
-    }
+    /// Since when there have been no frames.
+    since: Option<Time>,
+    budget: Duration,
 }
 
 impl Idle {
     /// There were frames.
     pub(super) fn reset(&mut self) {
-        if self.spun > 0 && self.spun < self.spins {
-            self.spins = (self.spins * 2).min(MOST_SPINS);
-        }
-        self.spun = 0;
+        self.since = None;
     }
 
-    /// There were none. Returns whether the thread blocked.
-    pub(super) fn wait(&mut self, sockets: [BorrowedFd<'_>; 2]) -> bool {
-        self.spun += 1;
-        if self.spun < self.spins {
+    /// There were none, as of `at`. Returns whether the thread blocked.
+    pub(super) fn wait(&mut self, at: Time, sockets: [BorrowedFd<'_>; 2]) -> bool {
+        let since = *self.since.get_or_insert(at);
+        if at.since(since) < self.budget {
             std::hint::spin_loop();
             return false;
         }
-        self.spins = (self.spins / 2).max(1);
-        self.spun = 0;
         let mut fds = sockets.map(|socket| PollFd::new(socket, PollFlags::POLLIN));
         // An interrupted or failed poll is one more look at the rings, nothing worse.
         let _ = poll(&mut fds, PollTimeout::from(BLOCK_MS));
+        self.learn(now().since(since));
+        self.since = None;
         true
+    }
+
+    /// Frames came `after` so long: would spinning have met them?
+    fn learn(&mut self, after: Duration) {
+        self.budget = if after <= MOST {
+            (self.budget * 2).clamp(LEAST, MOST)
+        } else if self.budget <= LEAST {
+            Duration::ZERO
+        } else {
+            self.budget / 2
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_spins_where_that_pays_and_only_there() {
+        let mut idle = Idle::default();
+        for _ in 0..10 {
+            idle.learn(Duration::from_micros(20));
+        }
+        assert_eq!(idle.budget, MOST);
+        for _ in 0..10 {
+            idle.learn(Duration::from_millis(25));
+        }
+        assert_eq!(idle.budget, Duration::ZERO);
     }
 }

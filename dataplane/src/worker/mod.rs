@@ -149,6 +149,8 @@ impl Worker {
             let (stop, gauges) = (Arc::clone(&stop), Arc::clone(&gauges));
             move || match Bench::set_up(config, maps) {
                 Ok(mut bench) => {
+                    // Whoever looks at it from now on finds it alive.
+                    bench.beat(now(), &gauges);
                     let _ = ready.send(Ok(()));
                     bench.run(&mut judge(), &stop, &gauges);
                     bench.report()
@@ -240,7 +242,7 @@ impl Bench {
             let [normal, heavy] = &mut self.rings;
             let turn = sum(judge.turn(normal, now), judge.turn(heavy, now));
             if turn.received == 0 {
-                if idle.wait([normal.fd(), heavy.fd()]) {
+                if idle.wait(now, [normal.fd(), heavy.fd()]) {
                     add(&gauges.waits, 1);
                 }
                 continue;

@@ -8,11 +8,13 @@
 //! matrix   rows of dots and crosses
 //! flow     packet sequences
 //! world    the cluster of a case, as its actions change it
+//! live     the same on live frames
 //! ```
 
 mod address;
 mod flow;
 mod format;
+mod live;
 mod matrix;
 mod step;
 mod world;
@@ -26,6 +28,7 @@ pub use format::{
     Case, ClusterSpec, ExternalSpec, NamespaceSpec, NodeSpec, Origin, PodSpec, PortSpec, ServicePort,
     ServiceSpec, TargetPort,
 };
+pub use live::{Hosts, Stage, act_on, key_of};
 pub use matrix::{Hand, Matrix, MatrixError};
 pub use step::{Action, Expectation, Judgement, Probe, Step, Transport};
 pub use world::{World, WorldError};

@@ -68,7 +68,15 @@ impl Iperf {
         options: &[&str],
     ) -> Result<Self, String> {
         let mut command = space.command("iperf3");
-        command.args(["-J", "-c", &to.into().to_string(), "-p", &port.to_string(), "-t", &seconds.to_string()]);
+        command.args([
+            "-J",
+            "-c",
+            &to.into().to_string(),
+            "-p",
+            &port.to_string(),
+            "-t",
+            &seconds.to_string(),
+        ]);
         command.args(["--connect-timeout", "5000"]).args(options);
         if let Load::UdpMbit(rate) = load {
             command.args(["-u", "-b", &format!("{rate}M")]);
@@ -84,9 +92,8 @@ impl Iperf {
 
     fn read(end: &Value) -> Self {
         let number = |sum: &str, field: &str| end[sum][field].as_f64().unwrap_or(0.0);
-        let both = |sum: &str, field: &str| {
-            number(sum, field) + number(&format!("{sum}_bidir_reverse"), field)
-        };
+        let both =
+            |sum: &str, field: &str| number(sum, field) + number(&format!("{sum}_bidir_reverse"), field);
         let tcp = !end["sum_received"].is_null() && end["sum"].is_null();
         Self {
             received_bps: both("sum_received", "bits_per_second"),

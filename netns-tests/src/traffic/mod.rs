@@ -22,7 +22,9 @@ pub use blast::{Blast, Pace};
 pub use iperf::{Iperf, IperfServer, Load};
 pub use nstat::{ChecksumErrors, checksum_errors};
 pub use ping::{Ping, ping};
-pub use probe::{ALLOWED_WITHIN, Conversation, DENIED_AFTER, Reach, ask_udp, reach, reach_within, reaches_udp};
+pub use probe::{
+    ALLOWED_WITHIN, Conversation, DENIED_AFTER, Reach, ask_udp, reach, reach_within, reaches_udp,
+};
 pub use server::Server;
 pub use sink::Sink;
 

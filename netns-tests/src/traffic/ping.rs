@@ -28,7 +28,8 @@ impl Ping {
 #[track_caller]
 pub fn ping(space: &Space, to: impl Into<IpAddr>, options: &str) -> Ping {
     let finished = space.try_sh(&format!("ping -q -n {options} {}", to.into()));
-    read(&finished.stdout).unwrap_or_else(|| panic!("{}: {}{}", finished.line, finished.stdout, finished.stderr))
+    read(&finished.stdout)
+        .unwrap_or_else(|| panic!("{}: {}{}", finished.line, finished.stdout, finished.stderr))
 }
 
 fn read(text: &str) -> Option<Ping> {
