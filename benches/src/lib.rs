@@ -1,8 +1,18 @@
-//! Figures: what the gateway costs, beside what it is measured against, in one run.
+//! Figures: what the gateway costs.
 //!
 //! ```text
+//! benches/       criterion, in memory, one question each:
+//!                step, lookup, compile, flow_table
 //! bin/floor      the same trunk, rings and workers, but frames are only retagged
 //! bin/figures    plain bridge, floor and gateway in turn: packets, TCP, round trips
-//! ```
 //!
-//! The criterion benches, one question each, stand in `benches/`.
+//! cluster   clusters of any size, and what they compile to
+//! frames    frames between two pods of them, one flow after another
+//! order     which of many comes next
+//! timed     work that is timed in slices, with the clearing up between them left out
+//! ```
+
+pub mod cluster;
+pub mod frames;
+pub mod order;
+pub mod timed;

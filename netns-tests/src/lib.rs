@@ -17,6 +17,7 @@
 //! frame      frames written and read as they are on the wire
 //! footprint  what a namespace looks like, to compare before and after
 //! foreign    other people's BPF programs
+//! gate       the step without devices, for simulations and benches
 //! ```
 //!
 //! Everything here panics where a test could not go on: the message is for whoever reads the
@@ -27,6 +28,7 @@ pub mod events;
 pub mod footprint;
 pub mod foreign;
 pub mod frame;
+pub mod gate;
 pub mod gateway;
 pub mod lab;
 pub mod manifest;
@@ -41,6 +43,7 @@ pub mod wait;
 
 pub use events::Events;
 pub use footprint::Footprint;
+pub use gate::GateState;
 pub use gateway::Gateway;
 pub use lab::TestLab;
 pub use node::Node;

@@ -89,7 +89,7 @@ fn a_hundred_neighbours_resolve_at_once() {
                 scope.spawn(move || {
                     let v4 = ping(&pod.space, next.v4, "-c 1 -W 5");
                     let v6 = ping(&pod.space, next.v6, "-c 1 -W 5");
-                    (v4.lost() + v6.lost() > 0).then(|| (&pod.key, v4, v6))
+                    (v4.lost() + v6.lost() > 0).then_some((&pod.key, v4, v6))
                 })
             })
             .collect();

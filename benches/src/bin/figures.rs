@@ -125,7 +125,8 @@ fn measure(node: &Node, options: &Options) -> anyhow::Result<Figures> {
         figures.tcp_bps = iperf.received_bps;
         figures.retransmits = iperf.retransmits as f64;
         let errors = [&client.space, &server.space].map(checksum_errors);
-        figures.checksum_errors = errors.iter().flat_map(|errors| &errors.0).map(|(_, count)| *count as f64).sum();
+        figures.checksum_errors =
+            errors.iter().flat_map(|errors| &errors.0).map(|(_, count)| *count as f64).sum();
     }
     if asked("ping") {
         figures.ping_ms = ping(&client.space, server.v4, "-f -c 5000").mean_ms;
@@ -147,7 +148,10 @@ fn report(measured: &[Vec<Figures>; 3]) {
         ("checksum errors", |figures| figures.checksum_errors, 1.0),
         ("ping flood RTT, us", |figures| figures.ping_ms, 1e-3),
     ];
-    println!("{:36} {:>12} {:>12} {:>12} {:>14} {:>14}", "median", "plain", "floor", "podgate", "podgate/floor", "podgate/plain");
+    println!(
+        "{:36} {:>12} {:>12} {:>12} {:>14} {:>14}",
+        "median", "plain", "floor", "podgate", "podgate/floor", "podgate/plain"
+    );
     for (name, of, unit) in rows {
         let values = [0, 1, 2].map(|variant| median(variant, of) / unit);
         println!(
@@ -173,7 +177,9 @@ impl Floor {
         let run_dir = std::env::temp_dir().join(format!("podgate-floor-{}", std::process::id()));
         let mut command: Command = node.space.command(&program);
         command.args(["--bridge", "cni0", "--cpus", "1", "--run-dir"]).arg(&run_dir).stdout(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("{} (build it with cargo build --release)", program.display()))?;
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("{} (build it with cargo build --release)", program.display()))?;
         let mut line = String::new();
         if let Some(said) = child.stdout.take() {
             BufReader::new(said).read_line(&mut line)?;

@@ -98,7 +98,9 @@ async fn retag(
         steering.attach_deliver(lane, &trunk.trunk0[lane.index()].name)?;
     }
     let (attach, names) = (&mut steering, &trunk.trunk1);
-    trunk.netns.run(|| Lane::ALL.iter().try_for_each(|&lane| attach.attach_steer(lane, &names[lane.index()])))??;
+    trunk
+        .netns
+        .run(|| Lane::ALL.iter().try_for_each(|&lane| attach.attach_steer(lane, &names[lane.index()])))??;
     for (number, end) in (1..).zip(ends) {
         let port = PortId::new(number).ok_or_else(|| anyhow::anyhow!("too many ports"))?;
         let device = Device { ifindex: end.host_index, name: end.host_name.clone(), pod_mac: end.peer_mac };

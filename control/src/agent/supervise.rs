@@ -95,6 +95,7 @@ pub async fn run(options: RunOptions, ready: impl FnOnce(&Gateway)) -> Result<()
         source = source.with_overlay(read_overlay(path)?);
     }
     // Bad manifests are told before anything is touched.
+    source.load().map_err(RunError::Manifests)?;
     let mut watch = Watch::start(source)?;
     let loaded = next_manifests(&mut watch).await?.map_err(RunError::Manifests)?;
 
@@ -110,8 +111,7 @@ pub async fn run(options: RunOptions, ready: impl FnOnce(&Gateway)) -> Result<()
         (Ok(()), OnExit::Detach) => take_down(&paths, &name).await?,
         _ => return outcome,
     };
-    drop(lock);
-    remove_files(&paths)?;
+    remove_files(&paths, lock)?;
     outcome
 }
 

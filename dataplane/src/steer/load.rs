@@ -6,7 +6,7 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray, XskMap};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::XdpLink;
-use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, Xdp, XdpMode};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 
 use super::layout::{CONFIG_WORDS, COUNTS, PORT_WORDS, fallback_of, port_of};
@@ -19,6 +19,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/st
 /// The loaded programs, and the maps through which they are told what to do.
 pub struct Steering {
     programs: Ebpf,
+    /// The same once more, over the same maps: the kernel takes a program once a chain, so that
+    /// getting to the head of one we are in already takes another (kernel/bpf/mprog.c).
+    spare: Option<Ebpf>,
     pub(super) pins: Pins,
     config: Array<MapData, [u32; CONFIG_WORDS]>,
     pub(super) ports: HashMap<MapData, u32, [u32; PORT_WORDS]>,
@@ -44,11 +47,7 @@ impl Steering {
     /// of a former gateway is adopted.
     pub fn load(pins: &Path) -> Result<Self, SteerError> {
         std::fs::create_dir_all(pins).map_err(|source| SteerError::Pins { path: pins.into(), source })?;
-        let mut programs = EbpfLoader::new().default_map_pin_directory(pins).load(OBJECT)?;
-        for name in ["from_pod", "to_pod", "deliver"] {
-            let program = classifier(&mut programs, name)?;
-            program.load().map_err(|source| SteerError::Verify { program: name, source })?;
-        }
+        let mut programs = load_classifiers(pins)?;
         for lane in Lane::ALL {
             let program = xdp(&mut programs, lane)?;
             program.load().map_err(|source| SteerError::Verify { program: lane.program(), source })?;
@@ -60,6 +59,7 @@ impl Steering {
             devices: map!(programs, "devices", Array),
             counts: map!(programs, "counts", PerCpuArray),
             programs,
+            spare: None,
         })
     }
 
@@ -144,10 +144,10 @@ impl Steering {
     ) -> Result<(), SteerError> {
         let failed = |source| SteerError::Attach { program: name, device: device.into(), source };
         let link_failed = |source| SteerError::Link { program: name, device: device.into(), source };
-        let program = classifier(&mut self.programs, name)?;
         let held = PinnedLink::from_pin(pin).ok().map(FdLink::from);
         let held = match (held, order) {
             (Some(old), Order::Replace) => {
+                let program = classifier(&mut self.programs, name)?;
                 let old = SchedClassifierLink::try_from(old).map_err(link_failed)?;
                 if let Ok(id) = program.attach_to_link(old) {
                     // Kept by its pin.
@@ -159,27 +159,52 @@ impl Steering {
             }
             (held, _) => held,
         };
-        let options = TcAttachOptions::TcxOrder(LinkOrder::first());
-        let id = program.attach_with_options(device, hook, options).map_err(failed)?;
+        let mut program = classifier(&mut self.programs, name)?;
+        let first = || TcAttachOptions::TcxOrder(LinkOrder::first());
+        let mut attached = program.attach_with_options(device, hook, first());
+        if attached.as_ref().is_err_and(is_in_chain) {
+            let spare = match &mut self.spare {
+                Some(spare) => spare,
+                none => none.insert(load_classifiers(&self.pins.0)?),
+            };
+            program = classifier(spare, name)?;
+            attached = program.attach_with_options(device, hook, first());
+        }
+        let id = attached.map_err(failed)?;
         let link = FdLink::try_from(program.take_link(id).map_err(failed)?).map_err(link_failed)?;
         // Pinned aside and then renamed over the old pin: at no instant is the device without a
-        // link that would outlive us.
-        // (bpffs takes no dots in names.)
-        let mut aside = pin.as_os_str().to_owned();
-        aside.push("_new");
-        let aside = std::path::PathBuf::from(aside);
+        // link that would outlive us. What a crash left aside is not the one that counts.
+        let aside = Pins::aside(pin);
+        let _ = std::fs::remove_file(&aside);
         link.pin(&aside).map_err(|source| SteerError::Pin { path: aside.clone(), source })?;
         std::fs::rename(&aside, pin).map_err(|source| SteerError::Pins { path: pin.into(), source })?;
         drop(held);
         Ok(())
     }
 
-    /// The kernel's number of a loaded program.
-    pub(super) fn program_id(&mut self, name: &'static str) -> Result<u32, SteerError> {
-        let program = classifier(&mut self.programs, name)?;
-        let info = program.info().map_err(|source| SteerError::Verify { program: name, source })?;
-        Ok(info.id())
+    /// The kernel's numbers of a classifier, and of its spare if that was ever needed.
+    pub(super) fn program_ids(&mut self, name: &'static str) -> Result<Vec<u32>, SteerError> {
+        let mut ids = Vec::new();
+        for programs in [Some(&mut self.programs), self.spare.as_mut()].into_iter().flatten() {
+            let info = classifier(programs, name)?.info();
+            ids.push(info.map_err(|source| SteerError::Verify { program: name, source })?.id());
+        }
+        Ok(ids)
     }
+}
+
+/// A loaded object whose classifiers are in the kernel.
+fn load_classifiers(pins: &Path) -> Result<Ebpf, SteerError> {
+    let mut programs = EbpfLoader::new().default_map_pin_directory(pins).load(OBJECT)?;
+    for name in ["from_pod", "to_pod", "deliver"] {
+        let program = classifier(&mut programs, name)?;
+        program.load().map_err(|source| SteerError::Verify { program: name, source })?;
+    }
+    Ok(programs)
+}
+
+fn is_in_chain(error: &ProgramError) -> bool {
+    matches!(error, ProgramError::SyscallError(error) if error.io_error.kind() == std::io::ErrorKind::AlreadyExists)
 }
 
 /// What to do where a link is pinned already.

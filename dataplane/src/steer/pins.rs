@@ -23,6 +23,13 @@ impl Pins {
         self.0.join(format!("to_{ifindex}"))
     }
 
+    /// Where a link waits that is to take another's place. (bpffs takes no dots in names.)
+    pub(super) fn aside(pin: &Path) -> PathBuf {
+        let mut aside = pin.as_os_str().to_owned();
+        aside.push("_new");
+        aside.into()
+    }
+
     pub(super) fn deliver(&self, lane: Lane) -> PathBuf {
         self.0.join(format!("deliver_{}", lane.index()))
     }

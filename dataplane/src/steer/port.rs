@@ -78,18 +78,18 @@ impl Steering {
         &mut self,
         devices: impl IntoIterator<Item = &'a Device>,
     ) -> Result<Vec<Displaced>, SteerError> {
-        let ours = [self.program_id("from_pod")?, self.program_id("to_pod")?];
+        let ours = [self.program_ids("from_pod")?, self.program_ids("to_pod")?];
         let mut found = Vec::new();
         for device in devices {
-            for ((program, hook), ours) in HOOKS.into_iter().zip(ours) {
+            for ((program, hook), ours) in HOOKS.into_iter().zip(&ours) {
                 // A device that has just gone has no chain; its removal is on its way to us.
                 let Ok((_, chain)) = SchedClassifier::query_tcx(&device.name, hook) else { continue };
-                if chain.first().is_some_and(|first| first.id() == ours) {
+                if chain.first().is_some_and(|first| ours.contains(&first.id())) {
                     continue;
                 }
                 let ahead = chain
                     .iter()
-                    .take_while(|info| info.id() != ours)
+                    .take_while(|info| !ours.contains(&info.id()))
                     .map(|info| format!("{} (id {})", info.name_as_str().unwrap_or("?"), info.id()));
                 found.push(Displaced { device: device.name.clone(), program, ahead: ahead.collect() });
             }

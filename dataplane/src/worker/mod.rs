@@ -149,6 +149,8 @@ impl Worker {
             let (stop, gauges) = (Arc::clone(&stop), Arc::clone(&gauges));
             move || match Bench::set_up(config, maps) {
                 Ok(mut bench) => {
+                    // Whoever looks at it from now on finds it alive.
+                    bench.beat(now(), &gauges);
                     let _ = ready.send(Ok(()));
                     bench.run(&mut judge(), &stop, &gauges);
                     bench.report()
