@@ -8,7 +8,7 @@
 //! preflight  what must be so before anything is touched
 //! trunk      the veth pairs that carry frames to the workers
 //! ports      which devices are guarded, and which pod is behind each
-//! gateway    all of it, put together; its status
+//! gateway/   all of it, put together; its status
 //! history    events with names, kept for a while and passed on
 //! supervise  the loop: manifests, links, signals, the clock
 //! detach     taking everything down

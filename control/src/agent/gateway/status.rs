@@ -1,0 +1,134 @@
+//! How the gateway is, for those who ask.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+
+use podgate_dataplane::steer::Fallback;
+use podgate_dataplane::tag::PortId;
+use podgate_dataplane::verdict::DropReason;
+use podgate_dataplane::worker::{self, Worker};
+use podgate_flowtable::Time;
+
+use super::{Gateway, State, is_alive};
+use crate::agent::{OnExit, history};
+use crate::api::{PortStatus, Status, WorkerStatus};
+
+impl Gateway {
+    /// How it is, as of now.
+    pub fn status(&self) -> Status {
+        let now = worker::now();
+        let state = self.state();
+        let options = &self.options;
+        let snapshot = state.snapshots.back();
+        let mut total = BTreeMap::<String, u64>::new();
+        let mut add = |drops: &BTreeMap<String, u64>| {
+            for (reason, count) in drops {
+                *total.entry(reason.clone()).or_default() += count;
+            }
+        };
+        add(&self.drops_of(&state, None).1);
+        let ports: Vec<_> = state
+            .ports
+            .iter()
+            .map(|port| {
+                let (steered, drops, forwarded) = {
+                    let (steered, drops) = self.drops_of(&state, Some(port.id));
+                    let forwarded = self.counters.iter().map(|counters| {
+                        let counts = counters.port(Some(port.id));
+                        counts.from_pod.packets + counts.to_pod.packets
+                    });
+                    (steered, drops, forwarded.sum())
+                };
+                add(&drops);
+                let bound = port.bound.as_ref();
+                PortStatus {
+                    device: port.device.name.clone(),
+                    port: port.id.number(),
+                    pod: bound.map(|bound| bound.pod.to_string()),
+                    addresses: bound
+                        .map(|bound| bound.addresses.iter().map(ToString::to_string).collect())
+                        .unwrap_or_default(),
+                    lifted: steered.lifted,
+                    delivered: steered.delivered,
+                    passed_open: steered.passed_open,
+                    forwarded,
+                    drops,
+                }
+            })
+            .collect();
+        Status {
+            name: options.name.clone(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            bridge: options.bridge.clone(),
+            uptime_seconds: history::seconds_since(now, self.started),
+            fallback: match options.fallback {
+                Fallback::Closed => "closed",
+                Fallback::Open => "open",
+            }
+            .into(),
+            on_exit: match options.on_exit {
+                OnExit::Hold => "hold",
+                OnExit::Detach => "detach",
+            }
+            .into(),
+            epoch: snapshot.map(|snapshot| snapshot.epoch.0),
+            snapshot_age_seconds: state.published.map(|(at, _)| history::seconds_since(now, at)),
+            last_publish_ms: state.published.map(|(_, took)| took.as_secs_f64() * 1e3),
+            policies: state.cluster.policies().len(),
+            endpoints: snapshot.map_or(0, |snapshot| snapshot.names.endpoints.len()),
+            identities: snapshot.map_or(0, |snapshot| snapshot.policy.identities()),
+            table_bytes: snapshot
+                .map_or(0, |snapshot| snapshot.policy.heap_bytes() + snapshot.endpoints.heap_bytes()),
+            flows: self.shared.flows.len(),
+            flow_capacity: self.shared.flows.capacity(),
+            events_lost: self.shared.events.lost(),
+            alarms: state.alarms.values().flatten().cloned().collect(),
+            ports,
+            workers: (0..)
+                .zip(&state.workers)
+                .map(|(number, worker)| self.worker_status(number, worker, now))
+                .collect(),
+            drops: total,
+        }
+    }
+
+    /// Drops of a port by reason, those of the steering and those of the step.
+    fn drops_of(
+        &self,
+        state: &State,
+        port: Option<PortId>,
+    ) -> (podgate_dataplane::steer::PortCounts, BTreeMap<String, u64>) {
+        let steered = state.steering.counts(port.map_or(0, PortId::number)).unwrap_or_default();
+        let mut drops = BTreeMap::new();
+        for (reason, count) in DropReason::ALL.iter().zip(steered.drops) {
+            if count > 0 {
+                drops.insert(reason.name().to_owned(), count);
+            }
+        }
+        for counters in &self.counters {
+            for (reason, count) in counters.port(port).drops() {
+                *drops.entry(reason.name().to_owned()).or_default() += count;
+            }
+        }
+        (steered, drops)
+    }
+
+    fn worker_status(&self, number: u32, worker: &Worker, now: Time) -> WorkerStatus {
+        let gauges = worker.gauges();
+        let cpus = &self.options.cpus;
+        WorkerStatus {
+            worker: number,
+            cpu: (!cpus.is_empty()).then(|| cpus[number as usize % cpus.len()]),
+            alive: !worker.is_finished() && is_alive(worker, now),
+            received: gauges.received.load(Relaxed),
+            batches: gauges.batches.load(Relaxed),
+            waits: gauges.waits.load(Relaxed),
+            tx_refused: gauges.refused.load(Relaxed),
+            rx_dropped: gauges.rx_dropped.load(Relaxed),
+            rx_ring_full: gauges.rx_ring_full.load(Relaxed),
+            rx_fill_ring_empty: gauges.rx_fill_ring_empty.load(Relaxed),
+            leaked: gauges.leaked.load(Relaxed),
+        }
+    }
+}
