@@ -1,91 +1,53 @@
 //! The gateway: steering, trunk, workers, ports and the policy in force.
 
-mod status;
-
-use std::collections::{BTreeMap, VecDeque};
-use std::num::NonZeroU32;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use podgate_dataplane::counters::Counters;
-use podgate_dataplane::departures::Departures;
-use podgate_dataplane::events::EventRing;
-use podgate_dataplane::raw::{Published, RingConfig};
 use podgate_dataplane::snapshot::Snapshot;
-use podgate_dataplane::steer::{Lane, SteerConfig, SteerError, Steering};
-use podgate_dataplane::worker::{self, GateJudge, Shared, Worker, WorkerConfig, WorkerError, WorkerReport};
-use podgate_flowtable::{
-    Config as FlowConfig, ConfigError, Epoch, FlowTable, FragmentTable, HashSecret, Time, Timeouts,
-};
-use std::sync::atomic::Ordering::Relaxed;
+use podgate_dataplane::steer::{SteerConfig, SteerError, Steering};
+use podgate_dataplane::worker::{self, Shared, Worker, WorkerReport};
+use podgate_flowtable::{Epoch, Time};
 
 use super::history::{self, Clocks};
 use super::ports::{Noted, PortTable};
-use super::trunk::Trunk;
-use super::{History, HomeError, Paths, PinsError, PreflightError, RunOptions, preflight};
+use super::{History, RunOptions};
 use crate::compile::{CompileError, Limits, Locality, PortAssignment, Settings, compile};
 use crate::model::Cluster;
-use crate::net::{NetError, Netlink, PodEnd};
+use crate::net::PodEnd;
 
 /// Snapshots kept to name what older events were decided by.
 const SNAPSHOTS_KEPT: usize = 16;
-/// Events on their way from the workers.
-const EVENTS: usize = 8192;
-/// Fragmented datagrams that can be followed at once.
-const FRAGMENTED: usize = 4096;
-/// TCP flows from before the start may be picked up in mid-stream for so long.
-const PICKUP: Duration = Duration::from_mins(1);
-/// A worker silent for this long is taken for dead.
-const STALE: Duration = Duration::from_millis(500);
+/// A worker silent for this long is taken for dead by the steering, where the fallback is open, and
+/// shown so.
+pub(super) const STALE: Duration = Duration::from_millis(500);
+/// A worker that shows no life between so many looks in a row hangs. More than two: a process that
+/// was suspended has not hung.
+const HUNG_LOOKS: u32 = 4;
+/// How long workers may take to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Why the gateway could not start, or a change could not be put in force.
+/// Why a change is not in force.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Something is not as it must be.
-    #[error(transparent)]
-    Preflight(#[from] PreflightError),
-    /// The network could not be set up.
-    #[error(transparent)]
-    Net(#[from] NetError),
-    /// The steering could not be set up.
-    #[error(transparent)]
-    Steer(#[from] SteerError),
-    /// The instance belongs to another bridge, or the bridge to another instance.
-    #[error(transparent)]
-    Home(#[from] HomeError),
-    /// There is no place for pins.
-    #[error(transparent)]
-    Pins(#[from] PinsError),
-    /// A worker could not start.
-    #[error(transparent)]
-    Worker(#[from] WorkerError),
-    /// The flow table cannot be made.
-    #[error("--flows: {0}")]
-    Flows(#[from] ConfigError),
+pub enum PublishError {
     /// The policies cannot be compiled.
     #[error("the policies cannot be put in force: {0}")]
     Compile(#[from] CompileError),
-    /// No secret could be drawn.
-    #[error("the system gives no randomness: {0}")]
-    Random(String),
-    /// Files of the instance.
-    #[error("cannot use {path}: {source}")]
-    Files {
-        /// Which.
-        path: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    /// A port could not be told apart anew.
+    #[error(transparent)]
+    Steer(#[from] SteerError),
 }
 
 /// A running gateway.
 pub struct Gateway {
-    options: RunOptions,
-    shared: Arc<Shared>,
-    counters: Vec<Arc<Counters>>,
-    history: History,
-    started: Time,
-    state: Mutex<State>,
+    pub(super) options: RunOptions,
+    pub(super) shared: Arc<Shared>,
+    pub(super) counters: Vec<Arc<Counters>>,
+    pub(super) history: History,
+    pub(super) started: Time,
+    pub(super) state: Mutex<State>,
 }
 
 impl std::fmt::Debug for Gateway {
@@ -94,19 +56,32 @@ impl std::fmt::Debug for Gateway {
     }
 }
 
-struct State {
-    steering: Steering,
-    config: SteerConfig,
-    ports: PortTable,
-    workers: Vec<Worker>,
-    cluster: Cluster,
-    node_addresses: Vec<std::net::IpAddr>,
-    snapshots: VecDeque<Arc<Snapshot>>,
-    next_epoch: u32,
-    published: Option<(Time, Duration)>,
-    hash_seed: u64,
+/// What changes while it runs.
+pub(super) struct State {
+    pub(super) steering: Steering,
+    pub(super) config: SteerConfig,
+    pub(super) ports: PortTable,
+    pub(super) workers: Vec<Worker>,
+    /// Each worker's last sign of life, and how many looks have found the same.
+    pub(super) silent: Vec<(u64, u32)>,
+    pub(super) cluster: Cluster,
+    pub(super) node_addresses: Vec<std::net::IpAddr>,
+    pub(super) snapshots: VecDeque<Arc<Snapshot>>,
+    pub(super) next_epoch: u32,
+    /// When the policy in force was published, and how long after its change.
+    pub(super) published: Option<(Time, Duration)>,
+    pub(super) hash_seed: u64,
     /// Standing alarms, by what they are about.
-    alarms: BTreeMap<&'static str, Vec<String>>,
+    pub(super) alarms: BTreeMap<&'static str, Vec<String>>,
+}
+
+/// What is wrong with a worker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lost {
+    /// Its thread has ended.
+    Ended,
+    /// It shows no life.
+    Hangs,
 }
 
 impl State {
@@ -133,135 +108,18 @@ fn own_node(cluster: &Cluster, own: &[std::net::IpAddr]) -> Option<String> {
     }
 }
 
-/// Random bytes.
-fn draw<const N: usize>() -> Result<[u8; N], StartError> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| StartError::Random(error.to_string()))?;
-    Ok(bytes)
-}
-
-fn draw_secret() -> Result<HashSecret, StartError> {
-    Ok(HashSecret([u64::from_ne_bytes(draw()?), u64::from_ne_bytes(draw()?)]))
-}
-
 impl Gateway {
-    /// Loads, attaches and starts everything but ports and policy: nothing passes yet.
-    pub(super) async fn start(
-        options: RunOptions,
-        paths: &Paths,
-        netlink: &Netlink,
-    ) -> Result<Arc<Self>, StartError> {
-        let pins = paths.ensure_pins()?;
-        let mut steering = Steering::load(&pins)?;
-        let queues =
-            NonZeroU32::new(options.workers).ok_or(PreflightError::Workers { workers: options.workers })?;
-        let trunk = Trunk::ensure(paths, &options.name, netlink, queues).await?;
-        let config = Self::steer_config(&options, &trunk, netlink).await?;
-        // A start that fails leaves what it finds in force, the fallback too.
-        steering.configure(&SteerConfig { fallback: steering.fallback()?, ..config })?;
-        for lane in Lane::ALL {
-            steering.attach_deliver(lane, &trunk.trunk0[lane.index()].name)?;
-        }
-        let steering_ref = &mut steering;
-        trunk.netns.run(move || {
-            Lane::ALL
-                .iter()
-                .try_for_each(|&lane| steering_ref.attach_steer(lane, &trunk.trunk1[lane.index()]))
-        })??;
-
-        let now = worker::now();
-        let flows = FlowTable::new(FlowConfig {
-            capacity: options.flow_capacity,
-            secret: draw_secret()?,
-            timeouts: Timeouts::default(),
-            pickup_until: now.after(PICKUP),
-        })?;
-        let shared = Arc::new(Shared {
-            published: Published::empty(),
-            flows,
-            fragments: FragmentTable::new(FRAGMENTED, draw_secret()?)?,
-            departures: Departures::new(),
-            events: EventRing::new(EVENTS),
-        });
-        let mut workers = Vec::new();
-        let mut counters = Vec::new();
-        for queue in 0..options.workers {
-            let own = Arc::new(Counters::new());
-            counters.push(Arc::clone(&own));
-            let (shared, sweeps) = (Arc::clone(&shared), queue == 0);
-            let files =
-                |source| StartError::Files { path: paths.trunk_netns().display().to_string(), source };
-            let config = WorkerConfig {
-                queue,
-                cpu: (!options.cpus.is_empty()).then(|| options.cpus[queue as usize % options.cpus.len()]),
-                trunk1: Lane::ALL.map(|lane| super::trunk::names(&options.name, lane)[1].clone()),
-                netns: Some(std::fs::File::open(paths.trunk_netns()).map_err(files)?),
-                ring: RingConfig::default(),
-            };
-            let maps = steering.socket_maps()?;
-            workers.push(Worker::start(config, maps, move || GateJudge::new(shared, own, sweeps))?);
-        }
-        let hash_seed = u64::from_ne_bytes(draw()?);
-        let state = State {
-            steering,
-            config,
-            ports: PortTable::default(),
-            workers,
-            cluster: Cluster::new(),
-            node_addresses: Vec::new(),
-            snapshots: VecDeque::new(),
-            next_epoch: 1,
-            published: None,
-            hash_seed,
-            alarms: BTreeMap::new(),
-        };
-        let (history, state) = (History::new(), Mutex::new(state));
-        Ok(Arc::new(Self { options, shared, counters, history, started: now, state }))
-    }
-
-    async fn steer_config(
-        options: &RunOptions,
-        trunk: &Trunk,
-        netlink: &Netlink,
-    ) -> Result<SteerConfig, StartError> {
-        let rules = netlink.mark_rules().await?;
-        let mut failed = None;
-        let mark = preflight::free_mark(&rules, || match draw() {
-            Ok(bytes) => u32::from_ne_bytes(bytes),
-            Err(error) => {
-                failed = Some(error);
-                0
-            }
-        });
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        Ok(SteerConfig {
-            trunk: [trunk.trunk0[0].index, trunk.trunk0[1].index],
-            queues: options.workers,
-            mark: mark?,
-            previous_mark: 0,
-            lap: u16::from_ne_bytes(draw()?) | 1,
-            fallback: options.fallback,
-            hash_seed: u32::from_ne_bytes(draw()?),
-            min_gso_bytes: options.min_gso_bytes,
-            heavy_pps: options.heavy_pps,
-            broadcast_pps: options.broadcast_pps,
-            stale_ms: STALE.as_millis() as u32,
-        })
-    }
-
     /// Past and coming events.
     pub fn history(&self) -> &History {
         &self.history
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes up the devices a former gateway guarded, under the numbers they had, and cleans up
-    /// after those that are gone.
+    /// after those that are gone. `ends` are those of every port of the bridge.
     pub(super) fn adopt(&self, ends: &[PodEnd]) -> Result<(), SteerError> {
         let mut state = self.state();
         for (ifindex, id) in state.steering.adopted()? {
@@ -281,26 +139,14 @@ impl Gateway {
     pub(super) fn take_up(&self, end: &PodEnd) -> Result<bool, SteerError> {
         let mut state = self.state();
         let state = &mut *state;
-        match state.ports.by_ifindex(end.host_index).map(|port| port.device.name == end.host_name) {
-            Some(true) => match state.ports.note(end) {
-                Noted::Unchanged => Ok(false),
-                Noted::MayBind => Ok(true),
-                Noted::MacChanged => {
-                    if let Some(port) = state.ports.by_ifindex(end.host_index) {
-                        state.steering.guard(port.id, &port.device)?;
-                    }
-                    Ok(true)
-                }
-            },
-            Some(false) => {
-                // Renamed: the hooks go by number, only we go by name.
-                let id = state.ports.remove(end.host_index).map(|port| port.id);
-                let id = id.or_else(|| state.ports.free_number());
-                let id = id.ok_or_else(|| SteerError::NoPortLeft { device: end.host_name.clone() })?;
-                state.ports.insert(id, end);
+        match state.ports.note(end) {
+            Noted::Unchanged => Ok(false),
+            Noted::MayBind => Ok(true),
+            Noted::MacChanged { id, device } => {
+                state.steering.guard(id, &device)?;
                 Ok(true)
             }
-            None => {
+            Noted::Unknown => {
                 let id = state.ports.free_number();
                 let id = id.ok_or_else(|| SteerError::NoPortLeft { device: end.host_name.clone() })?;
                 let device = state.ports.insert(id, end).device.clone();
@@ -331,8 +177,8 @@ impl Gateway {
         state.steering.configure(&config)
     }
 
-    /// The devices that are guarded.
-    pub(super) fn guarded(&self) -> Vec<u32> {
+    /// The devices that are guarded, by ifindex.
+    pub(super) fn guarded(&self) -> BTreeSet<u32> {
         self.state().ports.iter().map(|port| port.device.ifindex).collect()
     }
 
@@ -355,10 +201,13 @@ impl Gateway {
     }
 
     /// Compiles manifests and ports and puts them in force. On error what was in force stays so.
-    pub(super) fn publish(&self, changed: Time) -> Result<(), CompileError> {
+    pub(super) fn publish(&self, changed: Time) -> Result<(), PublishError> {
         let mut state = self.state();
         let state = &mut *state;
-        let notes = state.ports.bind(&state.cluster);
+        let binding = state.ports.bind(&state.cluster);
+        for (id, device) in &binding.readdressed {
+            state.steering.guard(*id, device)?;
+        }
         let assignments: Vec<_> = state
             .ports
             .iter()
@@ -393,7 +242,8 @@ impl Gateway {
         state.snapshots.push_back(snapshot);
         let now = worker::now();
         state.published = Some((now, now.since(changed)));
-        let alarms = notes.into_iter().chain(compiled.notes.iter().map(ToString::to_string)).collect();
+        let alarms =
+            binding.notes.into_iter().chain(compiled.notes.iter().map(ToString::to_string)).collect();
         tracing::info!(
             epoch = epoch.0,
             policies = state.cluster.policies().len(),
@@ -454,32 +304,34 @@ impl Gateway {
         }
     }
 
-    /// A worker whose thread has ended, by number. One that is merely silent (a starved machine, a
-    /// machine that was paused) is an alarm.
-    pub(super) fn ended_worker(&self) -> Option<u32> {
-        let now = worker::now();
+    /// A worker that is lost, by number. To be asked at even intervals.
+    pub(super) fn lost_worker(&self) -> Option<(u32, Lost)> {
         let mut state = self.state();
-        let ended = (0..).zip(&state.workers).find(|(_, worker)| worker.is_finished());
-        if let Some((number, _)) = ended {
-            return Some(number);
+        let State { workers, silent, .. } = &mut *state;
+        silent.resize(workers.len(), (0, 0));
+        let mut lost = None;
+        for ((number, worker), (beat, looks)) in (0..).zip(workers.iter()).zip(silent) {
+            let now = worker.gauges().beat_nanos.load(Relaxed);
+            *looks = if now == *beat { *looks + 1 } else { 0 };
+            *beat = now;
+            if worker.is_finished() {
+                lost = lost.or(Some((number, Lost::Ended)));
+            } else if *looks >= HUNG_LOOKS {
+                lost = lost.or(Some((number, Lost::Hangs)));
+            }
         }
-        let silent = (0..).zip(&state.workers).filter(|(_, worker)| !is_alive(worker, now));
-        let alarms = silent.map(|(number, _): (u32, _)| {
-            format!("worker {number} has shown no life for {} ms; its frames wait", STALE.as_millis())
-        });
-        let alarms = alarms.collect();
-        state.alarm("workers", alarms);
-        None
+        lost
     }
 
-    /// Stops the workers and says where their frames are.
+    /// Stops the workers and says where their frames are; `None` for one that does not stop.
     pub(super) fn stop_workers(&self) -> Vec<Option<WorkerReport>> {
         let workers = std::mem::take(&mut self.state().workers);
-        workers.into_iter().map(Worker::stop).collect()
+        workers.iter().for_each(Worker::ask_to_stop);
+        workers.into_iter().map(|worker| worker.stop(STOP_PATIENCE)).collect()
     }
 }
 
-fn is_alive(worker: &Worker, now: Time) -> bool {
+pub(super) fn is_alive(worker: &Worker, now: Time) -> bool {
     let beat = worker.gauges().beat_nanos.load(Relaxed);
     now.since(Time::from_nanos(beat)) < STALE
 }

@@ -8,7 +8,10 @@
 //! preflight  what must be so before anything is touched
 //! trunk      the veth pairs that carry frames to the workers
 //! ports      which devices are guarded, and which pod is behind each
-//! gateway/   all of it, put together; its status
+//! start      all of it loaded, attached, running
+//! gateway    what it then does
+//! status     how it is
+//! follow     ports, as they come, go and change
 //! history    events with names, kept for a while and passed on
 //! supervise  the loop: manifests, links, signals, the clock
 //! detach     taking everything down
@@ -16,6 +19,7 @@
 
 mod bpffs;
 mod detach;
+mod follow;
 mod gateway;
 mod history;
 mod home;
@@ -23,15 +27,18 @@ mod options;
 mod paths;
 mod ports;
 mod preflight;
+mod start;
+mod status;
 mod supervise;
 mod trunk;
 
 pub use detach::{DetachError, DetachReport, LockError, detach};
-pub use gateway::{Gateway, StartError};
+pub use gateway::{Gateway, PublishError};
 pub use history::History;
 pub use home::HomeError;
 pub use options::{OnExit, RunOptions};
 pub use paths::{NameError, Paths, PinsError, check_name, list_instances};
 pub use preflight::PreflightError;
+pub use start::StartError;
 pub use supervise::{RunError, run};
 pub use trunk::{TRUNK_MTU, Trunk};

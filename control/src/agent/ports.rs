@@ -18,6 +18,9 @@ use crate::net::PodEnd;
 pub(super) struct Port {
     pub(super) id: PortId,
     pub(super) device: Device,
+    /// The MAC address of the pod's end, as last read. The device's is that of the pod it was bound
+    /// to: a bound pod that changes its own gains nothing.
+    seen_mac: Mac,
     /// Addresses at the pod's end, as last read.
     seen: Vec<IpAddr>,
     pub(super) bound: Option<Bound>,
@@ -42,23 +45,36 @@ pub(super) struct PortTable {
 }
 
 /// What became of a look at a device.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Noted {
+    /// It is not known.
+    Unknown,
     /// Nothing of it matters.
     Unchanged,
     /// The steering has to be told its MAC address anew.
-    MacChanged,
+    MacChanged {
+        /// Its number.
+        id: PortId,
+        /// As it is now.
+        device: Device,
+    },
     /// Its addresses changed, and it is bound to nothing yet.
     MayBind,
+}
+
+/// What came of binding.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Binding {
+    /// Ports that are no longer bound and whose pod's end has another MAC address by now: the
+    /// steering has to be told.
+    pub(super) readdressed: Vec<(PortId, Device)>,
+    /// What a person should know: ports that could not be bound though they have addresses, and why.
+    pub(super) notes: Vec<String>,
 }
 
 impl PortTable {
     pub(super) fn iter(&self) -> impl Iterator<Item = &Port> {
         self.ports.values()
-    }
-
-    pub(super) fn by_ifindex(&self, ifindex: u32) -> Option<&Port> {
-        self.ports.get(&ifindex)
     }
 
     pub(super) fn devices(&self) -> Vec<Device> {
@@ -81,7 +97,8 @@ impl PortTable {
     pub(super) fn insert(&mut self, id: PortId, end: &PodEnd) -> &Port {
         self.next = self.next.max(id.number());
         let device = Device { ifindex: end.host_index, name: end.host_name.clone(), pod_mac: end.peer_mac };
-        let port = Port { id, device, seen: end.addresses.clone(), bound: None };
+        let (seen_mac, seen) = (end.peer_mac, end.addresses.clone());
+        let port = Port { id, device, seen_mac, seen, bound: None };
         self.ports.entry(end.host_index).insert_entry(port).into_mut()
     }
 
@@ -91,25 +108,26 @@ impl PortTable {
 
     /// Notes what a device looks like now.
     pub(super) fn note(&mut self, end: &PodEnd) -> Noted {
-        let Some(port) = self.ports.get_mut(&end.host_index) else { return Noted::Unchanged };
+        let Some(port) = self.ports.get_mut(&end.host_index) else { return Noted::Unknown };
+        // A device that is renamed stays what it is: the hooks go by number.
+        port.device.name.clone_from(&end.host_name);
+        let addresses_changed = port.seen != end.addresses;
+        port.seen.clone_from(&end.addresses);
+        port.seen_mac = end.peer_mac;
         if port.bound.is_some() {
             return Noted::Unchanged;
         }
-        let mac_changed = port.device.pod_mac != end.peer_mac;
-        let addresses_changed = port.seen != end.addresses;
-        port.device.pod_mac = end.peer_mac;
-        port.seen.clone_from(&end.addresses);
-        match (mac_changed, addresses_changed) {
-            (true, _) => Noted::MacChanged,
-            (false, true) => Noted::MayBind,
-            (false, false) => Noted::Unchanged,
+        if port.device.pod_mac != end.peer_mac {
+            port.device.pod_mac = end.peer_mac;
+            return Noted::MacChanged { id: port.id, device: port.device.clone() };
         }
+        if addresses_changed { Noted::MayBind } else { Noted::Unchanged }
     }
 
     /// Binds ports to the pods whose addresses they have, and unbinds those whose pod is gone or
-    /// has other addresses. Returns what a person should know: ports that could not be bound though
-    /// they have addresses, and why.
-    pub(super) fn bind(&mut self, cluster: &Cluster) -> Vec<String> {
+    /// has other addresses.
+    pub(super) fn bind(&mut self, cluster: &Cluster) -> Binding {
+        let mut readdressed = Vec::new();
         let mut pod_of = BTreeMap::new();
         for (key, pod) in cluster.pods() {
             if pod.is_live() && !pod.host_network {
@@ -126,6 +144,10 @@ impl PortTable {
             });
             if !still {
                 port.bound = None;
+                if port.device.pod_mac != port.seen_mac {
+                    port.device.pod_mac = port.seen_mac;
+                    readdressed.push((port.id, port.device.clone()));
+                }
             }
         }
         let mut bound: BTreeMap<ObjectKey, String> = self
@@ -169,7 +191,7 @@ impl PortTable {
                 )),
             }
         }
-        notes
+        Binding { readdressed, notes }
     }
 }
 

@@ -1,6 +1,5 @@
 //! The loop: manifests, links, signals, the clock.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +9,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::detach::{DetachError, InstanceLock, LockError, remove_files, take_down};
-use super::gateway::{Gateway, StartError};
+use super::follow::{self, Follow};
+use super::gateway::{Gateway, Lost};
 use super::home::Home;
+use super::start::StartError;
 use super::{OnExit, Paths, RunOptions, preflight};
 use crate::api::{self, ServeError};
 use crate::model::ObjectKey;
-use crate::net::{Event, Link, LinkKind, Monitor, NetError, Netlink, PodEnd};
+use crate::net::{Monitor, NetError, Netlink};
 use crate::source::{Directory, Loaded, Overlay, SourceError, Watch, WatchError};
 
 /// How often events are taken over from the workers.
@@ -60,6 +61,12 @@ pub enum RunError {
         "worker {worker} ended unexpectedly; the fallback verdict is in force until the gateway is restarted"
     )]
     WorkerDied {
+        /// Its number.
+        worker: u32,
+    },
+    /// A worker thread shows no life. The guard stays up.
+    #[error("worker {worker} hangs; the fallback verdict is in force until the gateway is restarted")]
+    WorkerHangs {
         /// Its number.
         worker: u32,
     },
@@ -153,12 +160,10 @@ async fn guard(
     home.settle(paths, &options.name).map_err(StartError::from)?;
     // Before the first look at the ports, so that no change falls between.
     let mut monitor = Monitor::start()?;
-    let except: BTreeSet<String> = options.except.iter().cloned().collect();
-    let ports = Ports { bridge, except: &except, netlink };
-    let ends = ports.ends().await?;
-    for end in &ends {
-        preflight::check_mtu(end).map_err(StartError::from)?;
-    }
+    let mut follow = Follow::new(netlink, bridge, &options.except);
+    let ends = follow.ends().await?;
+    follow::check(&ends).map_err(StartError::from)?;
+    let on_exit = options.on_exit;
 
     let gateway = Gateway::start(options, paths, netlink).await?;
     gateway.adopt(&ends).map_err(StartError::from)?;
@@ -166,7 +171,7 @@ async fn guard(
         gateway.take_up(end).map_err(StartError::from)?;
     }
     gateway.set_node_addresses(netlink.host_addresses().await?);
-    note(&gateway, &loaded);
+    note(&loaded);
     gateway.set_cluster(loaded.cluster);
     gateway.publish(now()).map_err(StartError::from)?;
     let server = api::serve(&paths.socket(), Arc::clone(&gateway))?;
@@ -178,17 +183,29 @@ async fn guard(
     events.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut verify = interval(VERIFY_EVERY);
     verify.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut watching = true;
     let ended = loop {
         tokio::select! {
             biased;
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
-            update = watch.next() => match update {
+            update = watch.next(), if watching => match update {
                 Some(update) => manifests(&gateway, update),
-                None => gateway.set_alarms("manifests", vec!["the manifests are no longer watched".into()]),
+                // The last good policy stays in force, as with manifests that cannot be read.
+                None => {
+                    watching = false;
+                    let told = "the manifests are no longer watched; restart podgate to read them again";
+                    gateway.set_alarms("manifests", vec![told.into()]);
+                }
             },
             event = monitor.next() => match event {
-                Some(event) => links(&gateway, &ports, event).await,
+                Some(event) => {
+                    let changed = now();
+                    if follow.on(&gateway, event, &mut monitor).await {
+                        put_in_force(&gateway, changed);
+                    }
+                    gateway.set_alarms("ports", follow.alarms());
+                }
                 None => break Err(RunError::MonitorEnded),
             },
             _ = events.tick() => gateway.drain_events(),
@@ -196,15 +213,28 @@ async fn guard(
                 if let Err(error) = gateway.verify_heads() {
                     tracing::warn!(%error, "the order of programs could not be looked at");
                 }
-                if let Some(worker) = gateway.ended_worker() {
-                    break Err(RunError::WorkerDied { worker });
+                match gateway.lost_worker() {
+                    Some((worker, Lost::Ended)) => break Err(RunError::WorkerDied { worker }),
+                    Some((worker, Lost::Hangs)) => break Err(RunError::WorkerHangs { worker }),
+                    None => {}
                 }
+                let changed = now();
+                if follow.look_again(&gateway).await {
+                    put_in_force(&gateway, changed);
+                }
+                gateway.set_alarms("ports", follow.alarms());
             }
             () = &mut server => {}
         }
     };
-    for report in gateway.stop_workers().into_iter().flatten() {
-        tracing::info!(?report, "worker stopped");
+    for (worker, report) in gateway.stop_workers().iter().enumerate() {
+        match report {
+            Some(report) => tracing::info!(worker, ?report, "worker stopped"),
+            None => tracing::error!(worker, "worker did not stop; it ends with the process"),
+        }
+    }
+    if on_exit == OnExit::Detach {
+        follow.give_back().await;
     }
     gateway.drain_events();
     ended
@@ -215,7 +245,7 @@ fn manifests(gateway: &Gateway, update: Result<Loaded, Vec<SourceError>>) {
     let changed = now();
     match update {
         Ok(loaded) => {
-            note(gateway, &loaded);
+            note(&loaded);
             gateway.set_cluster(loaded.cluster);
             gateway.set_alarms("manifests", Vec::new());
             put_in_force(gateway, changed);
@@ -227,8 +257,7 @@ fn manifests(gateway: &Gateway, update: Result<Loaded, Vec<SourceError>>) {
     }
 }
 
-fn note(gateway: &Gateway, loaded: &Loaded) {
-    let _ = gateway;
+fn note(loaded: &Loaded) {
     for note in &loaded.notes {
         tracing::info!("{note}");
     }
@@ -241,67 +270,4 @@ fn put_in_force(gateway: &Gateway, changed: podgate_flowtable::Time) {
             gateway.set_alarms("compile", vec![format!("{error}; the last good policy stays in force")]);
         }
     }
-}
-
-/// The bridge's ports.
-struct Ports<'a> {
-    bridge: u32,
-    except: &'a BTreeSet<String>,
-    netlink: &'a Netlink,
-}
-
-impl Ports<'_> {
-    async fn ends(&self) -> Result<Vec<PodEnd>, NetError> {
-        let mut ends = self.netlink.pod_ends(self.bridge).await?;
-        ends.retain(|end| !self.except.contains(&end.host_name));
-        Ok(ends)
-    }
-
-    fn is_one(&self, link: &Link) -> bool {
-        link.master == Some(self.bridge) && link.kind == LinkKind::Veth && !self.except.contains(&link.name)
-    }
-}
-
-/// A device came, went or changed.
-async fn links(gateway: &Gateway, ports: &Ports<'_>, event: Event) {
-    let changed = now();
-    let outcome = match event {
-        Event::Appeared(link) | Event::Changed { now: link, .. } if ports.is_one(&link) => {
-            look(gateway, ports, &link).await
-        }
-        Event::Removed(link) | Event::Changed { now: link, .. } => {
-            gateway.let_go(link.index).map_err(StartError::from)
-        }
-        Event::AddressesChanged { .. } => addresses(gateway, ports).await,
-        Event::Appeared(_) | Event::Synced => Ok(false),
-    };
-    match outcome {
-        Ok(true) => {
-            gateway.set_alarms("ports", Vec::new());
-            put_in_force(gateway, changed);
-        }
-        Ok(false) => {}
-        Err(error) => gateway.set_alarms("ports", vec![error.to_string()]),
-    }
-}
-
-/// Guards a device, or looks at it again.
-async fn look(gateway: &Gateway, ports: &Ports<'_>, link: &Link) -> Result<bool, StartError> {
-    let Some(end) = ports.netlink.pod_end(link).await? else { return Ok(false) };
-    let taken = gateway.take_up(&end)?;
-    // Guarded all the same: what is too large for the trunk is dropped, not passed.
-    preflight::check_mtu(&end)?;
-    Ok(taken)
-}
-
-/// Addresses changed somewhere: this node's, or those at some pod's end.
-async fn addresses(gateway: &Gateway, ports: &Ports<'_>) -> Result<bool, StartError> {
-    let mut changed = gateway.set_node_addresses(ports.netlink.host_addresses().await?);
-    let guarded = gateway.guarded();
-    for end in ports.ends().await? {
-        if guarded.contains(&end.host_index) {
-            changed |= gateway.take_up(&end)?;
-        }
-    }
-    Ok(changed)
 }

@@ -10,7 +10,7 @@ use std::io;
 use futures::StreamExt;
 use futures::channel::mpsc::UnboundedReceiver;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_proto::sys::{AsyncSocket, SocketAddr};
 use rtnetlink::MulticastGroup;
 use tokio::sync::mpsc;
@@ -78,6 +78,11 @@ impl Monitor {
         self.events.recv().await
     }
 
+    /// The next event, if one waits.
+    pub fn waiting(&mut self) -> Option<Event> {
+        self.events.try_recv().ok()
+    }
+
     fn follow(netlink: Netlink, links: Notifications, addresses: Notifications) -> Self {
         let (sender, events) = mpsc::channel(CHANNEL_EVENTS);
         tokio::spawn(async move {
@@ -138,6 +143,12 @@ impl Follower {
     }
 
     async fn on_link(&mut self, payload: NetlinkPayload<RouteNetlinkMessage>) -> Result<(), Over> {
+        // A port that only leaves its bridge is deleted from that, in the bridge's own family.
+        let is_deleted = matches!(
+            &payload,
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(message))
+                if message.header.interface_family == AddressFamily::Unspec
+        );
         match payload {
             NetlinkPayload::InnerMessage(
                 RouteNetlinkMessage::NewLink(message) | RouteNetlinkMessage::DelLink(message),
@@ -145,6 +156,10 @@ impl Follower {
                 // What the message says is not taken: a bridge also announces its ports (AF_BRIDGE,
                 // deleted when they only leave it), and those messages lack much.
                 let index = message.header.index;
+                if is_deleted {
+                    // One that is there now is another one, to which the number was given anew.
+                    self.report_removed(index).await?;
+                }
                 match self.netlink.link(index).await {
                     Ok(link) => self.report(link).await,
                     Err(error) if error.is_gone() => self.report_removed(index).await,

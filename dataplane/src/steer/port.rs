@@ -34,10 +34,12 @@ const HOOKS: [(&str, TcAttachType); 2] =
     [("from_pod", TcAttachType::Ingress), ("to_pod", TcAttachType::Egress)];
 
 impl Steering {
-    /// Guards `device` as `port`. On error nothing of it is left.
+    /// Guards `device` as `port`. On error it is as it was: nothing is left of a guard that was
+    /// begun, and one that was held is held still.
     pub fn guard(&mut self, port: PortId, device: &Device) -> Result<(), SteerError> {
+        let was_held = self.pins.port_ingress(device.ifindex).exists();
         let attached = self.try_guard(port, device);
-        if attached.is_err() {
+        if attached.is_err() && !was_held {
             let _ = self.release(port, device.ifindex);
         }
         attached

@@ -16,7 +16,7 @@ mod judge;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_setaffinity, setns};
 use nix::unistd::Pid;
@@ -177,10 +177,24 @@ impl Worker {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Stops it and says where its frames are; `None` if its thread panicked.
-    pub fn stop(mut self) -> Option<WorkerReport> {
+    /// Tells it to stop, and does not wait for it.
+    pub fn ask_to_stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.take()?.join().ok()
+    }
+
+    /// Stops it and says where its frames are; `None` if its thread panicked, or did not stop in
+    /// time: such a thread is left to itself, and ends with the process.
+    pub fn stop(mut self, patience: Duration) -> Option<WorkerReport> {
+        self.ask_to_stop();
+        let thread = self.thread.take()?;
+        let until = Instant::now() + patience;
+        while !thread.is_finished() {
+            if Instant::now() >= until {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        thread.join().ok()
     }
 }
 

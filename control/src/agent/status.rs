@@ -1,16 +1,16 @@
-//! How the gateway is, for those who ask.
+//! How a gateway is, as of now.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
-use podgate_dataplane::steer::Fallback;
+use podgate_dataplane::steer::{Fallback, PortCounts};
 use podgate_dataplane::tag::PortId;
 use podgate_dataplane::verdict::DropReason;
 use podgate_dataplane::worker::{self, Worker};
 use podgate_flowtable::Time;
 
-use super::{Gateway, State, is_alive};
-use crate::agent::{OnExit, history};
+use super::gateway::{Gateway, State, is_alive};
+use super::{OnExit, history};
 use crate::api::{PortStatus, Status, WorkerStatus};
 
 impl Gateway {
@@ -94,11 +94,7 @@ impl Gateway {
     }
 
     /// Drops of a port by reason, those of the steering and those of the step.
-    fn drops_of(
-        &self,
-        state: &State,
-        port: Option<PortId>,
-    ) -> (podgate_dataplane::steer::PortCounts, BTreeMap<String, u64>) {
+    fn drops_of(&self, state: &State, port: Option<PortId>) -> (PortCounts, BTreeMap<String, u64>) {
         let steered = state.steering.counts(port.map_or(0, PortId::number)).unwrap_or_default();
         let mut drops = BTreeMap::new();
         for (reason, count) in DropReason::ALL.iter().zip(steered.drops) {

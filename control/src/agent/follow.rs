@@ -1,0 +1,213 @@
+//! The bridge's ports, as they come, go and change.
+//!
+//! No port of the bridge is left unguarded: one whose pod's end cannot be seen is guarded as
+//! nobody's, and one that cannot be guarded is set down until it can.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use podgate_dataplane::mac::Mac;
+
+use super::gateway::Gateway;
+use super::start::StartError;
+use super::{PreflightError, preflight};
+use crate::net::{AdminState, Event, Link, LinkKind, Monitor, NetError, Netlink, Peer, PodEnd};
+
+/// Events handled before policy is put in force: many ports that come at once cost one compilation,
+/// and none waits for all of an endless stream.
+const AT_ONCE: usize = 512;
+
+/// The ports of one bridge.
+pub(super) struct Follow<'a> {
+    netlink: &'a Netlink,
+    bridge: u32,
+    except: BTreeSet<String>,
+    /// What is wrong with a port, by ifindex.
+    troubles: BTreeMap<u32, Trouble>,
+}
+
+struct Trouble {
+    told: String,
+    /// It was set down by us, because it is not guarded.
+    set_down: bool,
+}
+
+impl<'a> Follow<'a> {
+    /// Those of the bridge with that ifindex, but for devices of these names.
+    pub(super) fn new(netlink: &'a Netlink, bridge: u32, except: &[String]) -> Self {
+        Self { netlink, bridge, except: except.iter().cloned().collect(), troubles: BTreeMap::new() }
+    }
+
+    /// The pod's end of every port there is.
+    pub(super) async fn ends(&self) -> Result<Vec<PodEnd>, NetError> {
+        let mut ends = self.netlink.pod_ends(self.bridge).await?;
+        let mut links = self.netlink.links().await?;
+        links.retain(|link| self.is_port(link) && !ends.iter().any(|end| end.host_index == link.index));
+        ends.extend(links.iter().map(nobodys));
+        ends.retain(|end| !self.except.contains(&end.host_name));
+        Ok(ends)
+    }
+
+    /// What is wrong now.
+    pub(super) fn alarms(&self) -> Vec<String> {
+        self.troubles.values().map(|trouble| trouble.told.clone()).collect()
+    }
+
+    /// Deals with an event and those that wait behind it. Returns whether policy has to be put in
+    /// force anew.
+    pub(super) async fn on(&mut self, gateway: &Gateway, first: Event, monitor: &mut Monitor) -> bool {
+        let (mut changed, mut addresses) = (false, false);
+        let mut event = Some(first);
+        for _ in 0..AT_ONCE {
+            match event {
+                Some(Event::Appeared(link) | Event::Changed { now: link, .. }) if self.is_port(&link) => {
+                    changed |= self.guard(gateway, &link).await;
+                }
+                Some(Event::Removed(link) | Event::Appeared(link) | Event::Changed { now: link, .. }) => {
+                    changed |= self.let_go(gateway, link.index).await;
+                }
+                Some(Event::AddressesChanged { .. }) => addresses = true,
+                Some(Event::Synced) => {}
+                None => break,
+            }
+            event = monitor.waiting();
+        }
+        if addresses {
+            changed |= self.read_addresses(gateway).await;
+        }
+        changed
+    }
+
+    /// Looks at all ports there are: for those in trouble, and for what no event has told.
+    pub(super) async fn look_again(&mut self, gateway: &Gateway) -> bool {
+        let Ok(links) = self.netlink.links().await else { return false };
+        let (ports, others): (Vec<_>, Vec<_>) = links.iter().partition(|link| self.is_port(link));
+        let guarded = gateway.guarded();
+        let mut changed = false;
+        for link in ports {
+            if !guarded.contains(&link.index) || self.troubles.contains_key(&link.index) {
+                changed |= self.guard(gateway, link).await;
+            }
+        }
+        let gone = |index: &u32| !links.iter().any(|link| link.index == *index);
+        let left = guarded.into_iter().filter(gone).chain(others.iter().map(|link| link.index));
+        for index in left.collect::<Vec<_>>() {
+            changed |= self.let_go(gateway, index).await;
+        }
+        changed
+    }
+
+    /// Sets up again what was set down. For the end, when the wire is to be open.
+    pub(super) async fn give_back(&mut self) {
+        for (index, trouble) in std::mem::take(&mut self.troubles) {
+            if trouble.set_down {
+                let _ = self.netlink.set_state(index, AdminState::Up).await;
+            }
+        }
+    }
+
+    fn is_port(&self, link: &Link) -> bool {
+        link.master == Some(self.bridge) && link.kind == LinkKind::Veth && !self.except.contains(&link.name)
+    }
+
+    /// Guards a port, or looks at it again.
+    async fn guard(&mut self, gateway: &Gateway, link: &Link) -> bool {
+        let seen = self.netlink.pod_end(link).await;
+        let is_known = gateway.guarded().contains(&link.index);
+        let end = match seen {
+            Ok(Some(end)) => end,
+            // Its pod is just being made or taken away. What is guarded is guarded.
+            Ok(None) | Err(_) if is_known => return false,
+            Ok(None) | Err(_) => nobodys(link),
+        };
+        match gateway.take_up(&end) {
+            Ok(changed) => {
+                let was_down = self.troubles.remove(&link.index).is_some_and(|trouble| trouble.set_down);
+                if was_down && let Err(error) = self.netlink.set_state(link.index, AdminState::Up).await {
+                    self.trouble(link, format!("{error}; it is guarded now, and was set down before"), false);
+                } else if let Err(error) = preflight::check_mtu(&end) {
+                    // Guarded all the same: what is too large for the trunk is dropped, not passed.
+                    self.trouble(link, error.to_string(), false);
+                }
+                changed
+            }
+            Err(error) => {
+                self.keep_closed(link, is_known, error.into()).await;
+                false
+            }
+        }
+    }
+
+    /// Sees to a port that could not be guarded.
+    async fn keep_closed(&mut self, link: &Link, is_guarded: bool, error: StartError) {
+        match self.netlink.link(link.index).await {
+            // It is gone; the event that says so is on its way.
+            Err(gone) if gone.is_gone() => return,
+            _ if is_guarded => return self.trouble(link, error.to_string(), false),
+            _ => {}
+        }
+        let set = self.netlink.set_state(link.index, AdminState::Down).await;
+        let done = match &set {
+            Ok(()) => "it is set down until it can be guarded".to_owned(),
+            Err(error) => format!("IT IS OPEN: it could not be set down either ({error})"),
+        };
+        self.trouble(link, format!("{} is not guarded: {error}; {done}", link.name), set.is_ok());
+    }
+
+    fn trouble(&mut self, link: &Link, told: String, set_down: bool) {
+        // Once set down by us, it is for us to set it up again.
+        let set_down = set_down || self.troubles.get(&link.index).is_some_and(|trouble| trouble.set_down);
+        self.troubles.insert(link.index, Trouble { told, set_down });
+    }
+
+    /// A device that is gone, or no port of the bridge any more.
+    async fn let_go(&mut self, gateway: &Gateway, index: u32) -> bool {
+        if self.troubles.remove(&index).is_some_and(|trouble| trouble.set_down) {
+            // If it is there still, it is nobody's business here any more.
+            let _ = self.netlink.set_state(index, AdminState::Up).await;
+        }
+        match gateway.let_go(index) {
+            Ok(changed) => changed,
+            Err(error) => {
+                tracing::warn!(%error, "what is left of a port could not be removed");
+                true
+            }
+        }
+    }
+
+    /// Addresses changed somewhere: this node's, or those at some pod's end.
+    async fn read_addresses(&self, gateway: &Gateway) -> bool {
+        let mut changed = false;
+        match self.netlink.host_addresses().await {
+            Ok(addresses) => changed |= gateway.set_node_addresses(addresses),
+            Err(error) => tracing::warn!(%error, "this node's addresses could not be read"),
+        }
+        let guarded = gateway.guarded();
+        for end in self.netlink.pod_ends(self.bridge).await.unwrap_or_default() {
+            if guarded.contains(&end.host_index) {
+                match gateway.take_up(&end) {
+                    Ok(more) => changed |= more,
+                    Err(error) => tracing::warn!(%error, "a pod's addresses could not be taken over"),
+                }
+            }
+        }
+        changed
+    }
+}
+
+/// That every port is small enough for the trunk.
+pub(super) fn check(ends: &[PodEnd]) -> Result<(), PreflightError> {
+    ends.iter().try_for_each(preflight::check_mtu)
+}
+
+/// The end of a port whose pod cannot be seen: nothing is for it, and it is bound to no pod.
+fn nobodys(link: &Link) -> PodEnd {
+    PodEnd {
+        host_index: link.index,
+        host_name: link.name.clone(),
+        host_mac: link.mac.unwrap_or(Mac([0; 6])),
+        peer: link.peer.unwrap_or(Peer { index: 0, netns_id: None }),
+        peer_mac: Mac([0; 6]),
+        mtu: link.mtu,
+        addresses: Vec::new(),
+    }
+}

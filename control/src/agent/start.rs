@@ -1,0 +1,188 @@
+//! Everything but ports and policy: loaded, attached, running.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use podgate_dataplane::counters::Counters;
+use podgate_dataplane::departures::Departures;
+use podgate_dataplane::events::EventRing;
+use podgate_dataplane::raw::{Published, RingConfig};
+use podgate_dataplane::steer::{Lane, SteerConfig, SteerError, Steering};
+use podgate_dataplane::worker::{self, GateJudge, Shared, Worker, WorkerConfig, WorkerError};
+use podgate_flowtable::{Config as FlowConfig, ConfigError, FlowTable, FragmentTable, HashSecret, Timeouts};
+
+use super::gateway::{Gateway, PublishError, STALE, State};
+use super::ports::PortTable;
+use super::trunk::{self, Trunk};
+use super::{History, HomeError, Paths, PinsError, PreflightError, RunOptions, preflight};
+use crate::model::Cluster;
+use crate::net::{NetError, Netlink};
+
+/// Events on their way from the workers.
+const EVENTS: usize = 8192;
+/// Fragmented datagrams that can be followed at once.
+const FRAGMENTED: usize = 4096;
+/// TCP flows from before the start may be picked up in mid-stream for so long.
+const PICKUP: Duration = Duration::from_mins(1);
+
+/// Why the gateway could not start, or a change could not be put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Something is not as it must be.
+    #[error(transparent)]
+    Preflight(#[from] PreflightError),
+    /// The network could not be set up.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The steering could not be set up.
+    #[error(transparent)]
+    Steer(#[from] SteerError),
+    /// The instance belongs to another bridge, or the bridge to another instance.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// There is no place for pins.
+    #[error(transparent)]
+    Pins(#[from] PinsError),
+    /// A worker could not start.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// The flow table cannot be made.
+    #[error("--flows: {0}")]
+    Flows(#[from] ConfigError),
+    /// The policies cannot be put in force.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// No secret could be drawn.
+    #[error("the system gives no randomness: {0}")]
+    Random(String),
+    /// Files of the instance.
+    #[error("cannot use {path}: {source}")]
+    Files {
+        /// Which.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl Gateway {
+    /// Loads, attaches and starts everything but ports and policy: nothing passes yet.
+    pub(super) async fn start(
+        options: RunOptions,
+        paths: &Paths,
+        netlink: &Netlink,
+    ) -> Result<Arc<Self>, StartError> {
+        let pins = paths.ensure_pins()?;
+        let mut steering = Steering::load(&pins)?;
+        let queues =
+            NonZeroU32::new(options.workers).ok_or(PreflightError::Workers { workers: options.workers })?;
+        let trunk = Trunk::ensure(paths, &options.name, netlink, queues).await?;
+        let config = Self::steer_config(&options, &trunk, netlink).await?;
+        // A start that fails leaves what it finds in force, the fallback too.
+        steering.configure(&SteerConfig { fallback: steering.fallback()?, ..config })?;
+        for lane in Lane::ALL {
+            steering.attach_deliver(lane, &trunk.trunk0[lane.index()].name)?;
+        }
+        let steering_ref = &mut steering;
+        trunk.netns.run(move || {
+            Lane::ALL
+                .iter()
+                .try_for_each(|&lane| steering_ref.attach_steer(lane, &trunk.trunk1[lane.index()]))
+        })??;
+
+        let now = worker::now();
+        let flows = FlowTable::new(FlowConfig {
+            capacity: options.flow_capacity,
+            secret: draw_secret()?,
+            timeouts: Timeouts::default(),
+            pickup_until: now.after(PICKUP),
+        })?;
+        let shared = Arc::new(Shared {
+            published: Published::empty(),
+            flows,
+            fragments: FragmentTable::new(FRAGMENTED, draw_secret()?)?,
+            departures: Departures::new(),
+            events: EventRing::new(EVENTS),
+        });
+        let mut workers = Vec::new();
+        let mut counters = Vec::new();
+        for queue in 0..options.workers {
+            let own = Arc::new(Counters::new());
+            counters.push(Arc::clone(&own));
+            let (shared, sweeps) = (Arc::clone(&shared), queue == 0);
+            let files =
+                |source| StartError::Files { path: paths.trunk_netns().display().to_string(), source };
+            let config = WorkerConfig {
+                queue,
+                cpu: (!options.cpus.is_empty()).then(|| options.cpus[queue as usize % options.cpus.len()]),
+                trunk1: Lane::ALL.map(|lane| trunk::names(&options.name, lane)[1].clone()),
+                netns: Some(std::fs::File::open(paths.trunk_netns()).map_err(files)?),
+                ring: RingConfig::default(),
+            };
+            let maps = steering.socket_maps()?;
+            workers.push(Worker::start(config, maps, move || GateJudge::new(shared, own, sweeps))?);
+        }
+        let hash_seed = u64::from_ne_bytes(draw()?);
+        let state = State {
+            steering,
+            config,
+            ports: PortTable::default(),
+            workers,
+            silent: Vec::new(),
+            cluster: Cluster::new(),
+            node_addresses: Vec::new(),
+            snapshots: VecDeque::new(),
+            next_epoch: 1,
+            published: None,
+            hash_seed,
+            alarms: BTreeMap::new(),
+        };
+        let (history, state) = (History::new(), Mutex::new(state));
+        Ok(Arc::new(Self { options, shared, counters, history, started: now, state }))
+    }
+
+    async fn steer_config(
+        options: &RunOptions,
+        trunk: &Trunk,
+        netlink: &Netlink,
+    ) -> Result<SteerConfig, StartError> {
+        let rules = netlink.mark_rules().await?;
+        let mut failed = None;
+        let mark = preflight::free_mark(&rules, || match draw() {
+            Ok(bytes) => u32::from_ne_bytes(bytes),
+            Err(error) => {
+                failed = Some(error);
+                0
+            }
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        Ok(SteerConfig {
+            trunk: [trunk.trunk0[0].index, trunk.trunk0[1].index],
+            queues: options.workers,
+            mark: mark?,
+            previous_mark: 0,
+            lap: u16::from_ne_bytes(draw()?) | 1,
+            fallback: options.fallback,
+            hash_seed: u32::from_ne_bytes(draw()?),
+            min_gso_bytes: options.min_gso_bytes,
+            heavy_pps: options.heavy_pps,
+            broadcast_pps: options.broadcast_pps,
+            stale_ms: STALE.as_millis() as u32,
+        })
+    }
+}
+
+/// Random bytes.
+fn draw<const N: usize>() -> Result<[u8; N], StartError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| StartError::Random(error.to_string()))?;
+    Ok(bytes)
+}
+
+fn draw_secret() -> Result<HashSecret, StartError> {
+    Ok(HashSecret([u64::from_ne_bytes(draw()?), u64::from_ne_bytes(draw()?)]))
+}
