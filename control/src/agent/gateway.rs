@@ -24,9 +24,8 @@ const SNAPSHOTS_KEPT: usize = 16;
 /// A worker silent for this long is taken for dead by the steering, where the fallback is open, and
 /// shown so.
 pub(super) const STALE: Duration = Duration::from_millis(500);
-/// A worker that shows no life between so many looks in a row hangs. More than two: a process that
-/// was suspended has not hung.
-const HUNG_LOOKS: u32 = 4;
+/// A worker that shows no life between so many looks in a row hangs.
+const HUNG_LOOKS: u32 = 10;
 /// How long workers may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -310,22 +309,28 @@ impl Gateway {
         }
     }
 
-    /// A worker that is lost, by number. To be asked at even intervals.
+    /// A worker that is lost, by number. One that is merely silent (a starved machine, a machine that
+    /// was paused) is an alarm. To be asked at even intervals.
     pub(super) fn lost_worker(&self) -> Option<(u32, Lost)> {
+        let now = worker::now();
         let mut state = self.state();
         let State { workers, silent, .. } = &mut *state;
         silent.resize(workers.len(), (0, 0));
-        let mut lost = None;
+        let (mut lost, mut alarms) = (None, Vec::new());
         for ((number, worker), (beat, looks)) in (0..).zip(workers.iter()).zip(silent) {
-            let now = worker.gauges().beat_nanos.load(Relaxed);
-            *looks = if now == *beat { *looks + 1 } else { 0 };
-            *beat = now;
+            let last = worker.gauges().beat_nanos.load(Relaxed);
+            *looks = if last == *beat { *looks + 1 } else { 0 };
+            *beat = last;
             if worker.is_finished() {
                 lost = lost.or(Some((number, Lost::Ended)));
             } else if *looks >= HUNG_LOOKS {
                 lost = lost.or(Some((number, Lost::Hangs)));
+            } else if !is_alive(worker, now) {
+                let ms = STALE.as_millis();
+                alarms.push(format!("worker {number} has shown no life for {ms} ms; its frames wait"));
             }
         }
+        state.alarm("workers", alarms);
         lost
     }
 

@@ -111,8 +111,7 @@ pub async fn run(options: RunOptions, ready: impl FnOnce(&Gateway)) -> Result<()
         (Ok(()), OnExit::Detach) => take_down(&paths, &name).await?,
         _ => return outcome,
     };
-    drop(lock);
-    remove_files(&paths)?;
+    remove_files(&paths, lock)?;
     outcome
 }
 
