@@ -9,7 +9,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-use super::{EventFilter, EventRecord, Status};
+use super::{EventFilter, EventLine, Status};
 
 /// Why a running gateway could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -114,8 +114,8 @@ impl Client {
 }
 
 impl EventStream {
-    /// The next event; `None` at the end.
-    pub async fn next(&mut self) -> Result<Option<EventRecord>, ClientError> {
+    /// The next line; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<EventLine>, ClientError> {
         let broken = |reason: String| ClientError::Broken { path: self.path.clone(), reason };
         loop {
             if let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {

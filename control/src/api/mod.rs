@@ -9,7 +9,7 @@
 //! | path | answer |
 //! |---|---|
 //! | `GET /v1/status` | a [`Status`] |
-//! | `GET /v1/events?verdict=dropped&follow=true` | one [`EventRecord`] a line |
+//! | `GET /v1/events?verdict=dropped&follow=true` | one [`EventLine`] a line |
 
 mod client;
 mod server;
@@ -17,4 +17,4 @@ mod types;
 
 pub use client::{Client, ClientError, EventStream};
 pub use server::{ServeError, serve};
-pub use types::{EventFilter, EventRecord, PortStatus, Status, VerdictWord, WorkerStatus};
+pub use types::{EventFilter, EventLine, EventRecord, PortStatus, Status, VerdictWord, WorkerStatus};

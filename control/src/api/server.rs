@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -12,9 +13,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use futures::{Stream, StreamExt, stream};
+use serde::Serialize;
 use tokio::net::UnixListener;
+use tokio::sync::broadcast::error::RecvError;
 
-use super::{EventFilter, EventRecord};
+use super::{EventFilter, EventLine};
 use crate::agent::Gateway;
 
 /// Why the socket cannot be served.
@@ -60,26 +63,32 @@ async fn events(State(gateway): State<Arc<Gateway>>, Query(filter): Query<EventF
         past.drain(..past.len().saturating_sub(last));
     }
     let past = stream::iter(past);
-    let records: std::pin::Pin<Box<dyn Stream<Item = Arc<EventRecord>> + Send>> = if filter.follow {
+    let past = past.map(|record| line(&*record));
+    let lines: Pin<Box<dyn Stream<Item = Bytes> + Send>> = if filter.follow {
         let coming = stream::unfold(coming, |mut coming| async move {
-            loop {
-                match coming.recv().await {
-                    Ok(record) => return Some((record, coming)),
-                    // This reader was too slow for some; it goes on with what is kept.
-                    Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return None,
-                }
+            match coming.recv().await {
+                Ok(record) => Some((Ok(record), coming)),
+                // This reader was too slow for some; it goes on with what is kept.
+                Err(RecvError::Lagged(lost)) => Some((Err(lost), coming)),
+                Err(RecvError::Closed) => None,
             }
         });
-        let wanted = coming.filter(move |record| std::future::ready(filter.admits(record)));
+        let wanted = coming.filter_map(move |heard| {
+            std::future::ready(match heard {
+                Ok(record) => filter.admits(&record).then(|| line(&*record)),
+                Err(lost) => Some(line(&EventLine::Lost { lost })),
+            })
+        });
         Box::pin(past.chain(wanted))
     } else {
         Box::pin(past)
     };
-    let lines = records.map(|record| {
-        let mut line = serde_json::to_vec(&*record).unwrap_or_default();
-        line.push(b'\n');
-        Ok::<_, Infallible>(Bytes::from(line))
-    });
+    let lines = lines.map(Ok::<_, Infallible>);
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+}
+
+fn line(said: &impl Serialize) -> Bytes {
+    let mut line = serde_json::to_vec(said).unwrap_or_default();
+    line.push(b'\n');
+    line.into()
 }

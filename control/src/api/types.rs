@@ -66,6 +66,19 @@ pub struct EventRecord {
     pub epoch: u32,
 }
 
+/// One line of what is told of events.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum EventLine {
+    /// An event.
+    Event(Box<EventRecord>),
+    /// Events that this reader was too slow for.
+    Lost {
+        /// How many, wanted or not.
+        lost: u64,
+    },
+}
+
 /// Which events are wanted.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct EventFilter {
