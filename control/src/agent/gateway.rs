@@ -13,10 +13,11 @@ use podgate_flowtable::{Epoch, Time};
 
 use super::history::{self, Clocks};
 use super::ports::{Noted, PortTable};
+use super::publish_times::PublishTimes;
 use super::{History, RunOptions};
 use crate::compile::{CompileError, Limits, Locality, PortAssignment, Settings, compile};
 use crate::model::Cluster;
-use crate::net::PodEnd;
+use crate::net::{MarkRule, PodEnd};
 
 /// Snapshots kept to name what older events were decided by.
 const SNAPSHOTS_KEPT: usize = 16;
@@ -59,6 +60,8 @@ impl std::fmt::Debug for Gateway {
 pub(super) struct State {
     pub(super) steering: Steering,
     pub(super) config: SteerConfig,
+    /// What routing rules look for, as of the start.
+    pub(super) mark_rules: Vec<MarkRule>,
     pub(super) ports: PortTable,
     pub(super) workers: Vec<Worker>,
     /// Each worker's last sign of life, and how many looks have found the same.
@@ -69,6 +72,8 @@ pub(super) struct State {
     pub(super) next_epoch: u32,
     /// When the policy in force was published, and how long after its change.
     pub(super) published: Option<(Time, Duration)>,
+    /// How long after their changes all policies so far were published.
+    pub(super) publish_times: PublishTimes,
     pub(super) hash_seed: u64,
     /// Standing alarms, by what they are about.
     pub(super) alarms: BTreeMap<&'static str, Vec<String>>,
@@ -241,6 +246,7 @@ impl Gateway {
         state.snapshots.push_back(snapshot);
         let now = worker::now();
         state.published = Some((now, now.since(changed)));
+        state.publish_times.record(now.since(changed));
         let alarms =
             binding.notes.into_iter().chain(compiled.notes.iter().map(ToString::to_string)).collect();
         tracing::info!(

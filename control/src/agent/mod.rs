@@ -12,6 +12,8 @@
 //! gateway    what it then does
 //! status     how it is
 //! follow     ports, as they come, go and change
+//! secret     secrets, and the mark that changes
+//! publish_times  how long changes took to be in force
 //! history    events with names, kept for a while and passed on
 //! supervise  the loop: manifests, links, signals, the clock
 //! detach     taking everything down
@@ -27,6 +29,8 @@ mod options;
 mod paths;
 mod ports;
 mod preflight;
+mod publish_times;
+mod secret;
 mod start;
 mod status;
 mod supervise;

@@ -179,6 +179,8 @@ pub struct Status {
     pub snapshot_age_seconds: Option<f64>,
     /// Milliseconds from the change being seen to the snapshot being published, the last time.
     pub last_publish_ms: Option<f64>,
+    /// What 99 of 100 changes since the start stayed within, likewise.
+    pub publish_p99_ms: Option<f64>,
     /// Policies in force.
     pub policies: usize,
     /// Endpoints known.
