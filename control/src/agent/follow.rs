@@ -96,6 +96,18 @@ impl<'a> Follow<'a> {
         changed
     }
 
+    /// Looks at these ports anew. The kernel tells of a pod's addresses, but not of its MAC address.
+    pub(super) async fn refresh(&mut self, gateway: &Gateway, ifindexes: &BTreeSet<u32>) {
+        if ifindexes.is_empty() {
+            return;
+        }
+        let mut links = self.netlink.links().await.unwrap_or_default();
+        links.retain(|link| ifindexes.contains(&link.index) && self.is_port(link));
+        for link in &links {
+            self.guard(gateway, link).await;
+        }
+    }
+
     /// Sets up again what was set down. For the end, when the wire is to be open.
     pub(super) async fn give_back(&mut self) {
         for (index, trouble) in std::mem::take(&mut self.troubles) {

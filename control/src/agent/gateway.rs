@@ -186,9 +186,12 @@ impl Gateway {
         self.state().ports.iter().map(|port| port.device.ifindex).collect()
     }
 
-    /// Uses other manifests from the next [`Gateway::publish`] on.
-    pub(super) fn set_cluster(&self, cluster: Cluster) {
-        self.state().cluster = cluster;
+    /// Uses other manifests from the next [`Gateway::publish`] on. Returns the ports that are then to
+    /// be bound, by ifindex.
+    pub(super) fn set_cluster(&self, cluster: Cluster) -> BTreeSet<u32> {
+        let mut state = self.state();
+        state.cluster = cluster;
+        state.ports.unsettled(&state.cluster)
     }
 
     /// This node's addresses, from the next [`Gateway::publish`] on. Returns whether they differ.

@@ -3,7 +3,7 @@
 //! A port is bound to a pod by what the kernel says of the pod's end of the veth, never by what
 //! the pod sends, and once: a pod that gives itself another's address later gains nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use podgate_dataplane::mac::Mac;
@@ -72,6 +72,17 @@ pub(super) struct Binding {
     pub(super) notes: Vec<String>,
 }
 
+impl Port {
+    /// Whether the pod it is bound to is there and has no address that it had not then.
+    fn stays_bound(&self, cluster: &Cluster) -> bool {
+        self.bound.as_ref().is_some_and(|bound| {
+            cluster.pods().get(&bound.pod).is_some_and(|pod| {
+                pod.is_live() && pod.addresses.iter().all(|address| bound.addresses.contains(address))
+            })
+        })
+    }
+}
+
 impl PortTable {
     pub(super) fn iter(&self) -> impl Iterator<Item = &Port> {
         self.ports.values()
@@ -83,7 +94,7 @@ impl PortTable {
 
     /// A number that no port has, the least recently given out first.
     pub(super) fn free_number(&mut self) -> Option<PortId> {
-        let taken: std::collections::BTreeSet<_> = self.ports.values().map(|port| port.id.number()).collect();
+        let taken: BTreeSet<_> = self.ports.values().map(|port| port.id.number()).collect();
         for _ in 1..MAX_PORTS {
             self.next = if usize::from(self.next) + 1 >= MAX_PORTS { 1 } else { self.next + 1 };
             if !taken.contains(&self.next) {
@@ -124,6 +135,12 @@ impl PortTable {
         if addresses_changed { Noted::MayBind } else { Noted::Unchanged }
     }
 
+    /// Ports that are bound to nothing, or will not stay bound to what they are, by ifindex.
+    pub(super) fn unsettled(&self, cluster: &Cluster) -> BTreeSet<u32> {
+        let unsettled = self.ports.iter().filter(|(_, port)| !port.stays_bound(cluster));
+        unsettled.map(|(ifindex, _)| *ifindex).collect()
+    }
+
     /// Binds ports to the pods whose addresses they have, and unbinds those whose pod is gone or
     /// has other addresses.
     pub(super) fn bind(&mut self, cluster: &Cluster) -> Binding {
@@ -137,12 +154,7 @@ impl PortTable {
             }
         }
         for port in self.ports.values_mut() {
-            let still = port.bound.as_ref().is_some_and(|bound| {
-                cluster.pods().get(&bound.pod).is_some_and(|pod| {
-                    pod.is_live() && pod.addresses.iter().all(|address| bound.addresses.contains(address))
-                })
-            });
-            if !still {
+            if !port.stays_bound(cluster) {
                 port.bound = None;
                 if port.device.pod_mac != port.seen_mac {
                     port.device.pod_mac = port.seen_mac;

@@ -189,7 +189,7 @@ async fn guard(
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
             update = watch.next(), if watching => match update {
-                Some(update) => manifests(&gateway, update),
+                Some(update) => manifests(&gateway, &mut follow, update).await,
                 // The last good policy stays in force, as with manifests that cannot be read.
                 None => {
                     watching = false;
@@ -243,12 +243,13 @@ async fn guard(
 }
 
 /// New manifests, or what is wrong with them: then the last good ones stay in force.
-fn manifests(gateway: &Gateway, update: Result<Loaded, Vec<SourceError>>) {
+async fn manifests(gateway: &Gateway, follow: &mut Follow<'_>, update: Result<Loaded, Vec<SourceError>>) {
     let changed = now();
     match update {
         Ok(loaded) => {
             note(&loaded);
-            gateway.set_cluster(loaded.cluster);
+            // What is bound by the new manifests is bound to what the pod's end is now.
+            follow.refresh(gateway, &gateway.set_cluster(loaded.cluster)).await;
             gateway.set_alarms("manifests", Vec::new());
             put_in_force(gateway, changed);
         }
