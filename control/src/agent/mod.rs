@@ -12,6 +12,7 @@
 //! gateway    what it then does
 //! status     how it is
 //! follow     ports, as they come, go and change
+//! flows      flows with names: told, forgotten
 //! history    events with names, kept for a while and passed on
 //! supervise  the loop: manifests, links, signals, the clock
 //! detach     taking everything down
@@ -19,6 +20,7 @@
 
 mod bpffs;
 mod detach;
+mod flows;
 mod follow;
 mod gateway;
 mod history;
@@ -33,6 +35,7 @@ mod supervise;
 mod trunk;
 
 pub use detach::{DetachError, DetachReport, LockError, detach};
+pub use flows::FlowReader;
 pub use gateway::{Gateway, PublishError};
 pub use history::History;
 pub use home::HomeError;

@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use futures::{Stream, StreamExt, stream};
 use tokio::net::UnixListener;
+use tokio::sync::mpsc;
 
-use super::{EventFilter, EventRecord};
+use super::{EventFilter, EventRecord, FlowFilter, Flushed};
 use crate::agent::Gateway;
 
 /// Why the socket cannot be served.
@@ -40,8 +41,11 @@ pub fn serve(path: &Path, gateway: Arc<Gateway>) -> Result<impl Future<Output = 
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    let router =
-        Router::new().route("/v1/status", get(status)).route("/v1/events", get(events)).with_state(gateway);
+    let router = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/events", get(events))
+        .route("/v1/flows", get(flows).delete(flush))
+        .with_state(gateway);
     Ok(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "the local socket is no longer served");
@@ -82,4 +86,40 @@ async fn events(State(gateway): State<Arc<Gateway>>, Query(filter): Query<EventF
         Ok::<_, Infallible>(Bytes::from(line))
     });
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+}
+
+/// Chunks of lines under way to a reader; it is waited for, not stored up for.
+const CHUNKS: usize = 4;
+const CHUNK_LEN_BYTES: usize = 1 << 16;
+
+/// Walking the table takes a thread of its own: the gateway goes on meanwhile.
+async fn flows(State(gateway): State<Arc<Gateway>>, Query(filter): Query<FlowFilter>) -> Response {
+    let (sender, receiver) = mpsc::channel(CHUNKS);
+    tokio::task::spawn_blocking(move || {
+        let mut chunk = Vec::with_capacity(CHUNK_LEN_BYTES);
+        let reader = gateway.flow_reader();
+        for record in reader.records(&filter) {
+            serde_json::to_writer(&mut chunk, &record).unwrap_or_default();
+            chunk.push(b'\n');
+            // An error means that nobody reads any more.
+            if chunk.len() >= CHUNK_LEN_BYTES
+                && sender.blocking_send(Bytes::from(std::mem::take(&mut chunk))).is_err()
+            {
+                return;
+            }
+        }
+        let _ = sender.blocking_send(Bytes::from(chunk));
+    });
+    let chunks = stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|chunk| (Ok::<_, Infallible>(chunk), receiver))
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(chunks)).into_response()
+}
+
+async fn flush(State(gateway): State<Arc<Gateway>>, Query(filter): Query<FlowFilter>) -> Response {
+    let removed = tokio::task::spawn_blocking(move || gateway.flow_reader().flush(&filter)).await;
+    match removed {
+        Ok(removed) => Json(Flushed { removed }).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
