@@ -6,7 +6,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use podgate_netns_tests::foreign::{Foreign, pinned_config};
 use podgate_netns_tests::frame::{Route, Wire};
 use podgate_netns_tests::manifest::policy;
-use podgate_netns_tests::traffic::Sink;
+use podgate_netns_tests::traffic::{Sink, ping};
 use podgate_netns_tests::{Gateway, Node, Turn, wait_until};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -88,9 +88,23 @@ fn a_guessed_mark_opens_nothing_and_the_real_one_would() {
         );
     }
     assert_eq!(sink.count(), 0);
-    // The test's own test: with the secret, which no pod can read, the same way is open.
+    // The test's own test: with the secret of this moment, which no pod can read, the same way is
+    // open.
+    let secret = pinned_config(&scene.gateway.pins())[MARK];
     scene.send_marked(secret);
     wait_until("the real mark passes", SOON, || sink.count() == 10);
+}
+
+#[test]
+fn the_secret_changes_while_frames_pass() {
+    let _turn = Turn::shared();
+    let node = Node::with_pods(&["a/client", "a/server"]);
+    let gateway = Gateway::start(&node, "", &[]);
+    let secret = || pinned_config(&gateway.pins())[MARK];
+    let first = secret();
+    let pinged = ping(&node.pod("a/client").space, node.pod("a/server").v4, "-c 600 -i 0.005 -W 2");
+    assert_eq!(pinged.lost(), 0, "{pinged:?}");
+    assert_ne!(secret(), first);
 }
 
 #[test]

@@ -134,13 +134,15 @@ fn measure(node: &Node, options: &Options) -> anyhow::Result<Figures> {
     Ok(figures)
 }
 
+/// A line of the report: its name, the figure, and the unit it is told in.
+type Row = (&'static str, fn(&Figures) -> f64, f64);
+
 fn report(measured: &[Vec<Figures>; 3]) {
     let median = |variant: usize, of: fn(&Figures) -> f64| {
         let mut values: Vec<f64> = measured[variant].iter().map(of).collect();
         values.sort_by(f64::total_cmp);
         values.get(values.len() / 2).copied().unwrap_or_default()
     };
-    type Row = (&'static str, fn(&Figures) -> f64, f64);
     let rows: [Row; 5] = [
         ("64-byte UDP, kpps at the receiver", |figures| figures.udp_pps, 1e3),
         ("TCP, Gbit/s", |figures| figures.tcp_bps, 1e9),

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use nix::fcntl::{Flock, FlockArg};
@@ -73,23 +74,27 @@ pub(super) struct InstanceLock {
 impl InstanceLock {
     pub(super) fn take(paths: &Paths, name: &str) -> Result<Self, LockError> {
         let failed = |source| LockError::Files { path: paths.lock(), source };
-        paths.ensure_dir().map_err(failed)?;
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(paths.lock());
-        let file = file.as_mut().map_err(|error| failed(io::Error::new(error.kind(), error.to_string())))?;
-        let file = file.try_clone().map_err(failed)?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(mut file) => {
-                file.set_len(0).map_err(failed)?;
-                writeln!(file, "{}", std::process::id()).map_err(failed)?;
-                Ok(Self { _file: file })
+        loop {
+            paths.ensure_dir().map_err(failed)?;
+            let file =
+                OpenOptions::new().read(true).write(true).create(true).truncate(false).open(paths.lock());
+            match Flock::lock(file.map_err(failed)?, FlockArg::LockExclusiveNonblock) {
+                Ok(mut file) => {
+                    // Whoever held it may have removed it since it was opened here.
+                    let opened = file.metadata().map_err(failed)?.ino();
+                    if std::fs::metadata(paths.lock()).is_ok_and(|there| there.ino() == opened) {
+                        file.set_len(0).map_err(failed)?;
+                        writeln!(file, "{}", std::process::id()).map_err(failed)?;
+                        return Ok(Self { _file: file });
+                    }
+                }
+                Err((mut file, nix::Error::EWOULDBLOCK)) => {
+                    let mut pid = String::new();
+                    let _ = file.read_to_string(&mut pid);
+                    return Err(LockError::Held { name: name.into(), pid: pid.trim().into() });
+                }
+                Err((_, errno)) => return Err(failed(errno.into())),
             }
-            Err((mut file, nix::Error::EWOULDBLOCK)) => {
-                let mut pid = String::new();
-                let _ = file.read_to_string(&mut pid);
-                Err(LockError::Held { name: name.into(), pid: pid.trim().into() })
-            }
-            Err((_, errno)) => Err(failed(errno.into())),
         }
     }
 }
@@ -100,8 +105,7 @@ pub async fn detach(paths: &Paths, name: &str) -> Result<DetachReport, DetachErr
     check_name(name)?;
     let lock = InstanceLock::take(paths, name)?;
     let report = take_down(paths, name).await?;
-    drop(lock);
-    remove_files(paths)?;
+    remove_files(paths, lock)?;
     Ok(report)
 }
 
@@ -115,6 +119,7 @@ pub(super) async fn take_down(paths: &Paths, name: &str) -> Result<DetachReport,
     Ok(report)
 }
 
-pub(super) fn remove_files(paths: &Paths) -> Result<(), DetachError> {
+/// Removes the instance's directory, and the lock with it: the next one to come makes another.
+pub(super) fn remove_files(paths: &Paths, _held: InstanceLock) -> Result<(), DetachError> {
     paths.remove().map_err(|source| DetachError::Files { path: paths.dir(), source })
 }

@@ -13,19 +13,19 @@ use podgate_flowtable::{Epoch, Time};
 
 use super::history::{self, Clocks};
 use super::ports::{Noted, PortTable};
+use super::publish_times::PublishTimes;
 use super::{History, RunOptions};
 use crate::compile::{CompileError, Limits, Locality, PortAssignment, Settings, compile};
 use crate::model::Cluster;
-use crate::net::PodEnd;
+use crate::net::{MarkRule, PodEnd};
 
 /// Snapshots kept to name what older events were decided by.
 const SNAPSHOTS_KEPT: usize = 16;
 /// A worker silent for this long is taken for dead by the steering, where the fallback is open, and
 /// shown so.
 pub(super) const STALE: Duration = Duration::from_millis(500);
-/// A worker that shows no life between so many looks in a row hangs. More than two: a process that
-/// was suspended has not hung.
-const HUNG_LOOKS: u32 = 4;
+/// A worker that shows no life between so many looks in a row hangs.
+const HUNG_LOOKS: u32 = 10;
 /// How long workers may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -60,6 +60,8 @@ impl std::fmt::Debug for Gateway {
 pub(super) struct State {
     pub(super) steering: Steering,
     pub(super) config: SteerConfig,
+    /// What routing rules look for, as of the start.
+    pub(super) mark_rules: Vec<MarkRule>,
     pub(super) ports: PortTable,
     pub(super) workers: Vec<Worker>,
     /// Each worker's last sign of life, and how many looks have found the same.
@@ -70,6 +72,8 @@ pub(super) struct State {
     pub(super) next_epoch: u32,
     /// When the policy in force was published, and how long after its change.
     pub(super) published: Option<(Time, Duration)>,
+    /// How long after their changes all policies so far were published.
+    pub(super) publish_times: PublishTimes,
     pub(super) hash_seed: u64,
     /// Standing alarms, by what they are about.
     pub(super) alarms: BTreeMap<&'static str, Vec<String>>,
@@ -242,6 +246,7 @@ impl Gateway {
         state.snapshots.push_back(snapshot);
         let now = worker::now();
         state.published = Some((now, now.since(changed)));
+        state.publish_times.record(now.since(changed));
         let alarms =
             binding.notes.into_iter().chain(compiled.notes.iter().map(ToString::to_string)).collect();
         tracing::info!(
@@ -304,22 +309,28 @@ impl Gateway {
         }
     }
 
-    /// A worker that is lost, by number. To be asked at even intervals.
+    /// A worker that is lost, by number. One that is merely silent (a starved machine, a machine that
+    /// was paused) is an alarm. To be asked at even intervals.
     pub(super) fn lost_worker(&self) -> Option<(u32, Lost)> {
+        let now = worker::now();
         let mut state = self.state();
         let State { workers, silent, .. } = &mut *state;
         silent.resize(workers.len(), (0, 0));
-        let mut lost = None;
+        let (mut lost, mut alarms) = (None, Vec::new());
         for ((number, worker), (beat, looks)) in (0..).zip(workers.iter()).zip(silent) {
-            let now = worker.gauges().beat_nanos.load(Relaxed);
-            *looks = if now == *beat { *looks + 1 } else { 0 };
-            *beat = now;
+            let last = worker.gauges().beat_nanos.load(Relaxed);
+            *looks = if last == *beat { *looks + 1 } else { 0 };
+            *beat = last;
             if worker.is_finished() {
                 lost = lost.or(Some((number, Lost::Ended)));
             } else if *looks >= HUNG_LOOKS {
                 lost = lost.or(Some((number, Lost::Hangs)));
+            } else if !is_alive(worker, now) {
+                let ms = STALE.as_millis();
+                alarms.push(format!("worker {number} has shown no life for {ms} ms; its frames wait"));
             }
         }
+        state.alarm("workers", alarms);
         lost
     }
 

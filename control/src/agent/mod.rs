@@ -13,6 +13,8 @@
 //! status     how it is
 //! follow     ports, as they come, go and change
 //! flows      flows with names: told, forgotten
+//! secret     secrets, and the mark that changes
+//! publish_times  how long changes took to be in force
 //! history    events with names, kept for a while and passed on
 //! supervise  the loop: manifests, links, signals, the clock
 //! detach     taking everything down
@@ -29,6 +31,8 @@ mod options;
 mod paths;
 mod ports;
 mod preflight;
+mod publish_times;
+mod secret;
 mod start;
 mod status;
 mod supervise;

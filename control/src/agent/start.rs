@@ -11,14 +11,16 @@ use podgate_dataplane::events::EventRing;
 use podgate_dataplane::raw::{Published, RingConfig};
 use podgate_dataplane::steer::{Lane, SteerConfig, SteerError, Steering};
 use podgate_dataplane::worker::{self, GateJudge, Shared, Worker, WorkerConfig, WorkerError};
-use podgate_flowtable::{Config as FlowConfig, ConfigError, FlowTable, FragmentTable, HashSecret, Timeouts};
+use podgate_flowtable::{Config as FlowConfig, ConfigError, FlowTable, FragmentTable, Timeouts};
 
 use super::gateway::{Gateway, PublishError, STALE, State};
 use super::ports::PortTable;
+use super::publish_times::PublishTimes;
+use super::secret::{draw, draw_mark, draw_secret};
 use super::trunk::{self, Trunk};
-use super::{History, HomeError, Paths, PinsError, PreflightError, RunOptions, preflight};
+use super::{History, HomeError, Paths, PinsError, PreflightError, RunOptions};
 use crate::model::Cluster;
-use crate::net::{NetError, Netlink};
+use crate::net::{MarkRule, NetError, Netlink};
 
 /// Events on their way from the workers.
 const EVENTS: usize = 8192;
@@ -79,7 +81,8 @@ impl Gateway {
         let queues =
             NonZeroU32::new(options.workers).ok_or(PreflightError::Workers { workers: options.workers })?;
         let trunk = Trunk::ensure(paths, &options.name, netlink, queues).await?;
-        let config = Self::steer_config(&options, &trunk, netlink).await?;
+        let mark_rules = netlink.mark_rules().await?;
+        let config = Self::steer_config(&options, &trunk, &mark_rules)?;
         // A start that fails leaves what it finds in force, the fallback too.
         steering.configure(&SteerConfig { fallback: steering.fallback()?, ..config })?;
         for lane in Lane::ALL {
@@ -128,6 +131,7 @@ impl Gateway {
         let state = State {
             steering,
             config,
+            mark_rules,
             ports: PortTable::default(),
             workers,
             silent: Vec::new(),
@@ -136,6 +140,7 @@ impl Gateway {
             snapshots: VecDeque::new(),
             next_epoch: 1,
             published: None,
+            publish_times: PublishTimes::default(),
             hash_seed,
             alarms: BTreeMap::new(),
         };
@@ -143,27 +148,15 @@ impl Gateway {
         Ok(Arc::new(Self { options, shared, counters, history, started: now, state }))
     }
 
-    async fn steer_config(
+    fn steer_config(
         options: &RunOptions,
         trunk: &Trunk,
-        netlink: &Netlink,
+        mark_rules: &[MarkRule],
     ) -> Result<SteerConfig, StartError> {
-        let rules = netlink.mark_rules().await?;
-        let mut failed = None;
-        let mark = preflight::free_mark(&rules, || match draw() {
-            Ok(bytes) => u32::from_ne_bytes(bytes),
-            Err(error) => {
-                failed = Some(error);
-                0
-            }
-        });
-        if let Some(error) = failed {
-            return Err(error);
-        }
         Ok(SteerConfig {
             trunk: [trunk.trunk0[0].index, trunk.trunk0[1].index],
             queues: options.workers,
-            mark: mark?,
+            mark: draw_mark(mark_rules)?,
             previous_mark: 0,
             lap: u16::from_ne_bytes(draw()?) | 1,
             fallback: options.fallback,
@@ -174,15 +167,4 @@ impl Gateway {
             stale_ms: STALE.as_millis() as u32,
         })
     }
-}
-
-/// Random bytes.
-fn draw<const N: usize>() -> Result<[u8; N], StartError> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| StartError::Random(error.to_string()))?;
-    Ok(bytes)
-}
-
-fn draw_secret() -> Result<HashSecret, StartError> {
-    Ok(HashSecret([u64::from_ne_bytes(draw()?), u64::from_ne_bytes(draw()?)]))
 }

@@ -75,6 +75,7 @@ impl Gateway {
             epoch: snapshot.map(|snapshot| snapshot.epoch.0),
             snapshot_age_seconds: state.published.map(|(at, _)| history::seconds_since(now, at)),
             last_publish_ms: state.published.map(|(_, took)| took.as_secs_f64() * 1e3),
+            publish_p99_ms: state.publish_times.percentile_ms(99.0),
             policies: state.cluster.policies().len(),
             endpoints: snapshot.map_or(0, |snapshot| snapshot.names.endpoints.len()),
             identities: snapshot.map_or(0, |snapshot| snapshot.policy.identities()),

@@ -111,8 +111,7 @@ pub async fn run(options: RunOptions, ready: impl FnOnce(&Gateway)) -> Result<()
         (Ok(()), OnExit::Detach) => take_down(&paths, &name).await?,
         _ => return outcome,
     };
-    drop(lock);
-    remove_files(&paths)?;
+    remove_files(&paths, lock)?;
     outcome
 }
 
@@ -210,6 +209,9 @@ async fn guard(
             },
             _ = events.tick() => gateway.drain_events(),
             _ = verify.tick() => {
+                if let Err(error) = gateway.change_mark() {
+                    tracing::warn!(%error, "the secret mark could not be changed");
+                }
                 if let Err(error) = gateway.verify_heads() {
                     tracing::warn!(%error, "the order of programs could not be looked at");
                 }

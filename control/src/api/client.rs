@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::{EventFilter, EventRecord, FlowFilter, FlowRecord, Flushed, Lines, Status};
+use super::{EventFilter, EventLine, FlowFilter, FlowRecord, Flushed, Lines, Status};
 
 /// Why a running gateway could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +65,7 @@ impl Client {
     }
 
     /// What happened, and with `follow` what happens.
-    pub async fn events(&self, filter: &EventFilter) -> Result<Lines<EventRecord>, ClientError> {
+    pub async fn events(&self, filter: &EventFilter) -> Result<Lines<EventLine>, ClientError> {
         let mut query = format!("follow={}", filter.follow);
         if let Some(verdict) = filter.verdict {
             let word = serde_json::to_value(verdict).map_err(|error| self.broken(&error))?;

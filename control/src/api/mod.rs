@@ -11,7 +11,7 @@
 //! | path | answer |
 //! |---|---|
 //! | `GET /v1/status` | a [`Status`] |
-//! | `GET /v1/events?verdict=dropped&follow=true` | one [`EventRecord`] a line |
+//! | `GET /v1/events?verdict=dropped&follow=true` | one [`EventLine`] a line |
 //! | `GET /v1/flows?pod=shop/db&limit=10` | one [`FlowRecord`] a line |
 //! | `DELETE /v1/flows?state=CLOSE` | how many were forgotten, a [`Flushed`] |
 
@@ -25,4 +25,4 @@ pub use client::{Client, ClientError};
 pub use flow::{FlowFilter, FlowNumber, FlowRecord, Flushed, NotOne, ProtocolName, STATES};
 pub use server::{ServeError, serve};
 pub use stream::Lines;
-pub use types::{EventFilter, EventRecord, PortStatus, Status, VerdictWord, WorkerStatus};
+pub use types::{EventFilter, EventLine, EventRecord, PortStatus, Status, VerdictWord, WorkerStatus};

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -12,10 +13,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use futures::{Stream, StreamExt, stream};
+use serde::Serialize;
 use tokio::net::UnixListener;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
-use super::{EventFilter, EventRecord, FlowFilter, Flushed};
+use super::{EventFilter, EventLine, FlowFilter, Flushed};
 use crate::agent::Gateway;
 
 /// Why the socket cannot be served.
@@ -64,27 +67,27 @@ async fn events(State(gateway): State<Arc<Gateway>>, Query(filter): Query<EventF
         past.drain(..past.len().saturating_sub(last));
     }
     let past = stream::iter(past);
-    let records: std::pin::Pin<Box<dyn Stream<Item = Arc<EventRecord>> + Send>> = if filter.follow {
+    let past = past.map(|record| line(&*record));
+    let lines: Pin<Box<dyn Stream<Item = Bytes> + Send>> = if filter.follow {
         let coming = stream::unfold(coming, |mut coming| async move {
-            loop {
-                match coming.recv().await {
-                    Ok(record) => return Some((record, coming)),
-                    // This reader was too slow for some; it goes on with what is kept.
-                    Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return None,
-                }
+            match coming.recv().await {
+                Ok(record) => Some((Ok(record), coming)),
+                // This reader was too slow for some; it goes on with what is kept.
+                Err(RecvError::Lagged(lost)) => Some((Err(lost), coming)),
+                Err(RecvError::Closed) => None,
             }
         });
-        let wanted = coming.filter(move |record| std::future::ready(filter.admits(record)));
+        let wanted = coming.filter_map(move |heard| {
+            std::future::ready(match heard {
+                Ok(record) => filter.admits(&record).then(|| line(&*record)),
+                Err(lost) => Some(line(&EventLine::Lost { lost })),
+            })
+        });
         Box::pin(past.chain(wanted))
     } else {
         Box::pin(past)
     };
-    let lines = records.map(|record| {
-        let mut line = serde_json::to_vec(&*record).unwrap_or_default();
-        line.push(b'\n');
-        Ok::<_, Infallible>(Bytes::from(line))
-    });
+    let lines = lines.map(Ok::<_, Infallible>);
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
 
@@ -99,8 +102,7 @@ async fn flows(State(gateway): State<Arc<Gateway>>, Query(filter): Query<FlowFil
         let mut chunk = Vec::with_capacity(CHUNK_LEN_BYTES);
         let reader = gateway.flow_reader();
         for record in reader.records(&filter) {
-            serde_json::to_writer(&mut chunk, &record).unwrap_or_default();
-            chunk.push(b'\n');
+            chunk.extend_from_slice(&line(&record));
             // An error means that nobody reads any more.
             if chunk.len() >= CHUNK_LEN_BYTES
                 && sender.blocking_send(Bytes::from(std::mem::take(&mut chunk))).is_err()
@@ -122,4 +124,10 @@ async fn flush(State(gateway): State<Arc<Gateway>>, Query(filter): Query<FlowFil
         Ok(removed) => Json(Flushed { removed }).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
+}
+
+fn line(said: &impl Serialize) -> Bytes {
+    let mut line = serde_json::to_vec(said).unwrap_or_default();
+    line.push(b'\n');
+    line.into()
 }

@@ -15,20 +15,20 @@ use super::ClientError;
 pub struct Lines<T> {
     path: PathBuf,
     body: Incoming,
-    lines: Splitter,
+    split: Splitter,
     what: PhantomData<fn() -> T>,
 }
 
 impl<T: DeserializeOwned> Lines<T> {
     pub(super) fn new(path: &Path, body: Incoming) -> Self {
-        Self { path: path.into(), body, lines: Splitter::default(), what: PhantomData }
+        Self { path: path.into(), body, split: Splitter::default(), what: PhantomData }
     }
 
     /// The next one; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<T>, ClientError> {
         let broken = |reason: String| ClientError::Broken { path: self.path.clone(), reason };
         loop {
-            if let Some(line) = self.lines.next() {
+            if let Some(line) = self.split.next() {
                 return serde_json::from_slice(&line).map(Some).map_err(|error| broken(error.to_string()));
             }
             match self.body.frame().await {
@@ -36,7 +36,7 @@ impl<T: DeserializeOwned> Lines<T> {
                 Some(Err(error)) => return Err(broken(error.to_string())),
                 Some(Ok(frame)) => {
                     if let Ok(bytes) = frame.into_data() {
-                        self.lines.push(&bytes);
+                        self.split.push(&bytes);
                     }
                 }
             }

@@ -66,6 +66,19 @@ pub struct EventRecord {
     pub epoch: u32,
 }
 
+/// One line of what is told of events.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum EventLine {
+    /// An event.
+    Event(Box<EventRecord>),
+    /// Events that this reader was too slow for.
+    Lost {
+        /// How many, wanted or not.
+        lost: u64,
+    },
+}
+
 /// Which events are wanted.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct EventFilter {
@@ -166,6 +179,8 @@ pub struct Status {
     pub snapshot_age_seconds: Option<f64>,
     /// Milliseconds from the change being seen to the snapshot being published, the last time.
     pub last_publish_ms: Option<f64>,
+    /// What 99 of 100 changes since the start stayed within, likewise.
+    pub publish_p99_ms: Option<f64>,
     /// Policies in force.
     pub policies: usize,
     /// Endpoints known.

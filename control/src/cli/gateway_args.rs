@@ -106,9 +106,9 @@ impl GatewayArgs {
         if !self.cpus.is_empty() {
             add("--cpus", self.cpus.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
         }
-        add("--fallback", word(self.fallback));
-        add("--live-connections", word(self.live_connections));
-        add("--tunnels-to-nodes", word(self.tunnels_to_nodes));
+        add("--fallback", word(&self.fallback));
+        add("--live-connections", word(&self.live_connections));
+        add("--tunnels-to-nodes", word(&self.tunnels_to_nodes));
         add("--flows", self.flows.to_string());
         add("--broadcast-pps", self.broadcast_pps.to_string());
         add("--heavy-pps", self.heavy_pps.to_string());
@@ -118,7 +118,7 @@ impl GatewayArgs {
     }
 }
 
-fn word(value: impl ValueEnum) -> String {
+fn word(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 

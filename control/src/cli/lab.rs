@@ -123,7 +123,7 @@ impl LabName {
 
 pub(super) fn run(args: LabArgs) -> Outcome {
     match args.command {
-        LabCommand::Up(args) => up(args),
+        LabCommand::Up(args) => up(&args),
         LabCommand::Exec(args) => exec(&args),
         LabCommand::List(args) => list(&args),
         LabCommand::Down(args) => down(&args),
@@ -135,7 +135,7 @@ pub(super) fn respond(args: &ResponderArgs) -> std::process::ExitCode {
     responder::run(args)
 }
 
-fn up(args: UpArgs) -> Outcome {
+fn up(args: &UpArgs) -> Outcome {
     let loaded = Directory::new(args.paths.clone()).load().map_err(|errors| {
         let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
         anyhow!("{}", lines.join("\n"))
@@ -152,7 +152,7 @@ fn up(args: UpArgs) -> Outcome {
     }
     check_name_is_free(&args.name, &args.gateway.run_dir)?;
     let lab = block_on(Lab::up(&args.name, &specs, &LabOptions::default()))??;
-    if let Err(error) = start_gateway(&lab, &args, &specs) {
+    if let Err(error) = start_gateway(&lab, args, &specs) {
         // Half a lab is no lab.
         block_on(take_down(&args.name, &args.gateway.run_dir))??;
         return Err(error.into());

@@ -143,10 +143,11 @@ mod tests {
 
     #[test]
     fn a_cause_is_told_once() {
-        let io = || std::io::Error::other("no room");
         #[derive(Debug, thiserror::Error)]
         #[error("cannot write {0}: {1}")]
         struct Quoting(&'static str, #[source] std::io::Error);
+
+        let io = || std::io::Error::other("no room");
         assert_eq!(told(&Quoting("x", io()).into()), "cannot write x: no room");
         assert_eq!(told(&anyhow::Error::from(io()).context("cannot write x")), "cannot write x: no room");
     }

@@ -7,7 +7,8 @@ use clap::Args;
 use super::instance::InstanceArgs;
 use super::status::Format;
 use super::{Outcome, block_on};
-use crate::api::{Client, EventFilter, EventRecord, VerdictWord};
+use crate::api::{Client, EventFilter, EventLine, EventRecord, VerdictWord};
+use crate::model::ObjectKey;
 
 /// Say which frames were dropped and which flows were opened, when, by whom, and which policy
 /// decided.
@@ -24,7 +25,7 @@ pub(super) struct ObserveArgs {
     verdict: Option<VerdictWord>,
     /// Only those with this pod at either end.
     #[arg(long, value_name = "NAMESPACE/POD")]
-    pod: Option<String>,
+    pod: Option<ObjectKey>,
     /// Go on with what happens from now on.
     #[arg(short, long)]
     follow: bool,
@@ -38,11 +39,22 @@ pub(super) struct ObserveArgs {
 
 pub(super) fn run(args: &ObserveArgs) -> Outcome {
     let client = Client::new(&args.instance.paths()?.socket());
-    let filter =
-        EventFilter { verdict: args.verdict, pod: args.pod.clone(), follow: args.follow, last: args.last };
+    let filter = EventFilter {
+        verdict: args.verdict,
+        pod: args.pod.as_ref().map(ToString::to_string),
+        follow: args.follow,
+        last: args.last,
+    };
     block_on(async {
         let mut events = client.events(&filter).await?;
-        while let Some(event) = events.next().await? {
+        while let Some(line) = events.next().await? {
+            let event = match line {
+                EventLine::Event(event) => event,
+                EventLine::Lost { lost } => {
+                    eprintln!("podgate: {lost} events were lost: they came faster than they were read here");
+                    continue;
+                }
+            };
             let line = match args.output {
                 Format::Json => serde_json::to_string(&event)?,
                 Format::Table => render(&event),

@@ -53,6 +53,9 @@ fn render(status: &Status) -> String {
         ),
         _ => "no snapshot in force yet: every frame is dropped\n".to_owned(),
     });
+    if let Some(within) = status.publish_p99_ms {
+        text.push_str(&format!("99 of 100 changes were in force within {within:.1} ms of being seen\n"));
+    }
     text.push_str(&format!(
         "flows {} of {}; events lost {}\n",
         status.flows, status.flow_capacity, status.events_lost

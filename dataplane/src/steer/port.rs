@@ -53,8 +53,10 @@ impl Steering {
             .set(u32::from(port.number()), device.ifindex, 0)
             .map_err(|source| SteerError::Map { map: "devices", source })?;
         let (from, to) = (self.pins.port_ingress(device.ifindex), self.pins.port_egress(device.ifindex));
-        self.attach_classifier("to_pod", &device.name, TcAttachType::Egress, &to, Order::Replace)?;
-        self.attach_classifier("from_pod", &device.name, TcAttachType::Ingress, &from, Order::Replace)
+        // Each attachment waits some milliseconds for the kernel (`tcx_entry_sync`). What the pod
+        // sends comes first: it is the pod that may be up to something.
+        self.attach_classifier("from_pod", &device.name, TcAttachType::Ingress, &from, Order::Replace)?;
+        self.attach_classifier("to_pod", &device.name, TcAttachType::Egress, &to, Order::Replace)
     }
 
     /// Takes the guard off a device, or off what a device that is gone has left. The wire of a

@@ -1,0 +1,50 @@
+//! How long changes took to be in force.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// Times from a change being seen to its policy being published, in microseconds, to three digits.
+#[derive(Debug)]
+pub(super) struct PublishTimes(Option<Histogram<u64>>);
+
+impl Default for PublishTimes {
+    fn default() -> Self {
+        // Three digits are always a size it takes; without a histogram nothing is told.
+        Self(Histogram::new(3).ok())
+    }
+}
+
+impl PublishTimes {
+    pub(super) fn record(&mut self, took: Duration) {
+        if let Some(histogram) = &mut self.0 {
+            histogram.saturating_record(took.as_micros() as u64);
+        }
+    }
+
+    /// The time that so much of a hundred changes stayed within, in milliseconds.
+    pub(super) fn percentile_ms(&self, percentile: f64) -> Option<f64> {
+        let histogram = self.0.as_ref().filter(|histogram| !histogram.is_empty())?;
+        Some(histogram.value_at_percentile(percentile) as f64 / 1e3)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_of_what_was_recorded() {
+        let mut times = PublishTimes::default();
+        assert_eq!(times.percentile_ms(99.0), None);
+        for milliseconds in 1..=100 {
+            times.record(Duration::from_millis(milliseconds));
+        }
+        let within = |percentile: f64, expected: f64| {
+            let found = times.percentile_ms(percentile).unwrap();
+            assert!((found - expected).abs() < 0.1, "{found}");
+        };
+        within(50.0, 50.0);
+        within(99.0, 99.0);
+    }
+}
