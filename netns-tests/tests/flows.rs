@@ -1,12 +1,14 @@
 //! What `podgate flows` says of live connections, and what it does to them.
 
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 
-use podgate_control::api::FlowRecord;
-use podgate_netns_tests::manifest::policy;
+use podgate_control::api::{ChangeReport, FlowRecord};
+use podgate_netns_tests::manifest::{deny_ingress, policy};
 use podgate_netns_tests::space::Finished;
-use podgate_netns_tests::traffic::{ALLOWED_WITHIN, Conversation, Server, ask_udp, reaches_udp};
-use podgate_netns_tests::{Gateway, Node, Turn};
+use podgate_netns_tests::traffic::{
+    ALLOWED_WITHIN, Conversation, DENIED_AFTER, Reach, Server, ask_udp, reach_within, reaches_udp,
+};
+use podgate_netns_tests::{Gateway, Node, Space, Turn, eventually};
 
 /// `shop/db` takes everything from `shop/web` only.
 fn only_web() -> String {
@@ -93,6 +95,98 @@ fn flows_are_listed_shown_and_forgotten() {
     assert!(talk.exchange(ALLOWED_WITHIN), "only what was asked for is forgotten");
     assert_eq!(ask(&gateway, &["flows", "flush", "--protocol", "tcp"]).stdout, "1 flow forgotten\n");
     assert_eq!(ask(&gateway, &["flows", "get", &flow.id]).code, 1);
+}
+
+/// What the newest policy has done to live flows, as soon as all have been looked at.
+#[track_caller]
+fn last_change(gateway: &Gateway) -> ChangeReport {
+    let look = || {
+        let status = gateway.instance.status();
+        status.last_change.filter(|change| Some(change.epoch) == status.epoch)
+    };
+    eventually("the change has been looked into", ALLOWED_WITHIN, look).0
+}
+
+/// A UDP socket that keeps its port, to see whether what it says is still answered.
+fn talks(socket: &UdpSocket) -> bool {
+    socket.set_read_timeout(Some(DENIED_AFTER)).expect("a timeout");
+    let mut heard = [0; 64];
+    socket.send(b"?").is_ok() && socket.recv(&mut heard).is_ok()
+}
+
+fn ask_from(space: &Space, from: u16, to: (Ipv4Addr, u16)) -> UdpSocket {
+    let socket = space.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, from))).expect("a socket");
+    socket.connect(to).expect("a route");
+    socket
+}
+
+/// `flow-udp-stream-after-deny`, with real sockets, and what is reported of it.
+#[test]
+fn a_change_says_what_it_has_cut_and_kept() {
+    let _turn = Turn::shared();
+    for (mode, lives) in [("recheck", false), ("keep", true)] {
+        let node = Node::with_pods(&["shop/web", "shop/db", "other/guest"]);
+        let gateway = Gateway::start(&node, "", &["--live-connections", mode]);
+        let (web, db, guest) = (node.pod("shop/web"), node.pod("shop/db"), node.pod("other/guest"));
+        let _server = Server::start(db, 80);
+        let sockets = [ask_from(&web.space, 5000, (db.v4, 80)), ask_from(&guest.space, 5000, (db.v4, 80))];
+        assert!(sockets.iter().all(talks));
+        let silent = ask_from(&guest.space, 5001, (db.v4, 80));
+        assert!(talks(&silent));
+
+        gateway.apply(&only_web());
+        let change = last_change(&gateway);
+        assert_eq!((change.cut, change.kept), if lives { (0, 2) } else { (2, 0) }, "{mode}: {change:?}");
+        assert!(change.allowed >= 1 && change.pending == 0 && change.seconds < 5.0, "{change:?}");
+        assert_eq!(gateway.instance.status().flows_cut, change.cut);
+        let left = list(&gateway, &["--pod", "other/guest", "--protocol", "udp"]).len();
+        assert_eq!(left, if lives { 2 } else { 0 }, "{mode}: without a packet of theirs");
+        let table = ask(&gateway, &["status"]).stdout;
+        let told = if lives { "2 kept though no longer allowed" } else { "2 cut" };
+        assert!(table.contains(told), "{table}");
+        if !lives {
+            let events = gateway.instance.events(&["--verdict", "dropped", "--pod", "other/guest"]);
+            let event =
+                events.iter().find(|event| event.explanation.contains("it was cut")).expect("an event");
+            assert_eq!(
+                (event.reason.as_str(), &event.policies[..]),
+                ("policy-ingress", &["shop/db-from-web".to_owned()][..])
+            );
+        }
+        assert!(talks(&sockets[0]), "{mode}: still allowed");
+        assert_eq!(talks(&sockets[1]), lives, "{mode}");
+        assert!(!talks(&ask_from(&guest.space, 5002, (db.v4, 80))), "{mode}: a new one is not allowed");
+    }
+}
+
+/// `flow-tcp-reply-allowed` and `flow-udp-reply-allowed`, with real sockets.
+#[test]
+fn answers_need_no_rule_and_strangers_do() {
+    let _turn = Turn::shared();
+    let node = Node::with_pods(&["x/a", "y/a"]);
+    let (a, other) = (node.pod("x/a"), node.pod("y/a"));
+    let policies = deny_ingress("x/deny")
+        + &policy(
+            "x/dns",
+            "{podSelector: {}, policyTypes: [Egress], egress: [{ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 80}]}]}",
+        );
+    let _gateway = Gateway::start(&node, &policies, &[]);
+    let _servers = [Server::start(other, 80), Server::start(a, 80)];
+    let _names = Server::start(other, 53);
+    let mut talk = Conversation::open(&a.space, other.v4, 80);
+    assert!(talk.exchange(ALLOWED_WITHIN));
+    assert_eq!(reach_within(&other.space, a.v4, 80, DENIED_AFTER), Reach::TimedOut);
+
+    let asker = ask_from(&a.space, 50_000, (other.v4, 53));
+    assert!(talks(&asker));
+    assert!(!talks(&ask_from(&a.space, 50_000 + 1, (other.v4, 54))), "another port of the server");
+    // Neither from another port of the server nor to another port of the asker.
+    let stranger = other.space.run(|| UdpSocket::bind((other.v4, 54))).expect("a socket");
+    let open = a.space.run(|| UdpSocket::bind((a.v4, 50_002))).expect("a socket");
+    open.set_read_timeout(Some(DENIED_AFTER)).expect("a timeout");
+    stranger.send_to(b"!", (a.v4, 50_002)).expect("sent");
+    assert!(open.recv(&mut [0; 8]).is_err());
+    assert!(talks(&asker), "the flow is as it was");
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //! gateway    what it then does
 //! status     how it is
 //! follow     ports, as they come, go and change
+//! revalidate what a change of policy means for live flows
 //! flows      flows with names: told, forgotten
 //! secret     secrets, and the mark that changes
 //! publish_times  how long changes took to be in force
@@ -32,6 +33,7 @@ mod paths;
 mod ports;
 mod preflight;
 mod publish_times;
+mod revalidate;
 mod secret;
 mod start;
 mod status;

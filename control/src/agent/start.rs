@@ -16,6 +16,7 @@ use podgate_flowtable::{Config as FlowConfig, ConfigError, FlowTable, FragmentTa
 use super::gateway::{Gateway, PublishError, STALE, State};
 use super::ports::PortTable;
 use super::publish_times::PublishTimes;
+use super::revalidate::Revalidation;
 use super::secret::{draw, draw_mark, draw_secret};
 use super::trunk::{self, Trunk};
 use super::{History, HomeError, Paths, PinsError, PreflightError, RunOptions};
@@ -59,6 +60,12 @@ pub enum StartError {
     /// No secret could be drawn.
     #[error("the system gives no randomness: {0}")]
     Random(String),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {source}; is there a limit on processes or memory?")]
+    Thread {
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Files of the instance.
     #[error("cannot use {path}: {source}")]
     Files {
@@ -96,11 +103,12 @@ impl Gateway {
         })??;
 
         let now = worker::now();
+        let pickup_until = now.after(PICKUP);
         let flows = FlowTable::new(FlowConfig {
             capacity: options.flow_capacity,
             secret: draw_secret()?,
             timeouts: Timeouts::default(),
-            pickup_until: now.after(PICKUP),
+            pickup_until,
         })?;
         let shared = Arc::new(Shared {
             published: Published::empty(),
@@ -144,8 +152,10 @@ impl Gateway {
             hash_seed,
             alarms: BTreeMap::new(),
         };
+        let thread = Revalidation::start(Arc::clone(&shared), counters.clone(), pickup_until);
+        let revalidation = thread.map_err(|source| StartError::Thread { source })?;
         let (history, state) = (History::new(), Mutex::new(state));
-        Ok(Arc::new(Self { options, shared, counters, history, started: now, state }))
+        Ok(Arc::new(Self { options, shared, counters, history, revalidation, started: now, state }))
     }
 
     fn steer_config(

@@ -25,4 +25,6 @@ pub use client::{Client, ClientError};
 pub use flow::{FlowFilter, FlowNumber, FlowRecord, Flushed, NotOne, ProtocolName, STATES};
 pub use server::{ServeError, serve};
 pub use stream::Lines;
-pub use types::{EventFilter, EventLine, EventRecord, PortStatus, Status, VerdictWord, WorkerStatus};
+pub use types::{
+    ChangeReport, EventFilter, EventLine, EventRecord, PortStatus, Status, VerdictWord, WorkerStatus,
+};

@@ -148,7 +148,6 @@ fn compiled(
 ) -> Snapshot {
     let bound = |(key, port): (&ObjectKey, &PortId)| {
         let addresses: Vec<IpAddr> = cluster.pods().get(key)?.addresses.clone();
-        let addresses = addresses.into_iter().map(Into::into).collect();
         Some(PortAssignment { port: *port, pod: key.clone(), mac: mac_of(*port), addresses })
     };
     let assignments: Vec<_> = ports.iter().filter_map(bound).collect();
