@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, UdpSocket};
 
+use nix::sys::signal::Signal;
 use podgate_control::api::{ChangeReport, FlowRecord};
 use podgate_netns_tests::manifest::{deny_ingress, policy};
 use podgate_netns_tests::space::Finished;
@@ -187,6 +188,61 @@ fn answers_need_no_rule_and_strangers_do() {
     stranger.send_to(b"!", (a.v4, 50_002)).expect("sent");
     assert!(open.recv(&mut [0; 8]).is_err());
     assert!(talks(&asker), "the flow is as it was");
+}
+
+/// What a restart must not lose: who opened a flow, when, and what passed on it.
+#[test]
+fn flows_live_on_over_a_restart() {
+    let _turn = Turn::shared();
+    let node = Node::with_pods(&["shop/web", "shop/db", "other/guest"]);
+    let mut gateway = Gateway::start(&node, &deny_ingress("shop/deny"), &[]);
+    let (web, db, guest) = (node.pod("shop/web"), node.pod("shop/db"), node.pod("other/guest"));
+    let server = guest.space.run(|| UdpSocket::bind((guest.v4, 80))).expect("a socket");
+    let client = ask_from(&web.space, 5000, (guest.v4, 80));
+    let mut heard = [0; 8];
+    client.send(b"?").expect("sent");
+    server.set_read_timeout(Some(ALLOWED_WITHIN)).expect("a timeout");
+    let (_, from) = server.recv_from(&mut heard).expect("a question");
+    client.set_read_timeout(Some(DENIED_AFTER)).expect("a timeout");
+    let before = list(&gateway, &["--port", "5000"]);
+
+    assert_eq!(gateway.end(Signal::SIGTERM).code(), Some(0), "{}", gateway.log());
+    gateway.launch();
+    gateway.instance.wait_for_pods(node.pods.iter().map(|pod| pod.key.as_str()));
+    let after = list(&gateway, &["--port", "5000"]);
+    let ([before], [after]) = (&before[..], &after[..]) else { panic!("{before:?} {after:?}") };
+    let told = |flow: &FlowRecord| {
+        let FlowRecord { source, destination, state, way, device, packets_sent, bytes_sent, .. } =
+            flow.clone();
+        (source, destination, state, way, device, packets_sent, bytes_sent)
+    };
+    assert_eq!(told(before), told(after));
+    assert!(after.age_seconds > before.age_seconds && after.idle_seconds > before.idle_seconds);
+    // Only an answer may come in to the shop, and only because the question is remembered.
+    server.send_to(b"!", from).expect("sent");
+    assert!(client.recv(&mut heard).is_ok(), "{}", gateway.log());
+
+    // What policy has come to deny meanwhile is not carried on.
+    assert_eq!(gateway.end(Signal::SIGTERM).code(), Some(0), "{}", gateway.log());
+    gateway.write("policies.yaml", &policy("shop/none", "{podSelector: {}, policyTypes: [Ingress, Egress]}"));
+    gateway.launch();
+    gateway.instance.wait_for_pods(node.pods.iter().map(|pod| pod.key.as_str()));
+    server.send_to(b"!", from).expect("sent");
+    assert!(client.recv(&mut heard).is_err(), "{}", gateway.log());
+    assert_eq!(last_change(&gateway).cut, 1);
+
+    // A file that is not whole: nothing of it is taken up, and the log says why.
+    gateway.apply("");
+    let _names = Server::start(db, 53);
+    assert!(ask_udp(&web.space, db.v4, 53, ALLOWED_WITHIN).is_some());
+    assert_eq!(gateway.end(Signal::SIGTERM).code(), Some(0), "{}", gateway.log());
+    let file = gateway.run_dir().join(&gateway.instance.name).join("flows.bin");
+    let whole = std::fs::read(&file).expect("flows");
+    std::fs::write(&file, &whole[..whole.len() - 1]).expect("flows");
+    gateway.launch();
+    gateway.instance.wait_for_pods(node.pods.iter().map(|pod| pod.key.as_str()));
+    assert!(gateway.log().contains("cut short") && !file.exists(), "{}", gateway.log());
+    assert_eq!(list(&gateway, &["--port", "53"]).len(), 0);
 }
 
 #[test]

@@ -13,6 +13,7 @@
 //! status     how it is
 //! follow     ports, as they come, go and change
 //! revalidate what a change of policy means for live flows
+//! carry      flows over a restart
 //! flows      flows with names: told, forgotten
 //! secret     secrets, and the mark that changes
 //! publish_times  how long changes took to be in force
@@ -22,6 +23,7 @@
 //! ```
 
 mod bpffs;
+mod carry;
 mod detach;
 mod flows;
 mod follow;

@@ -13,6 +13,7 @@ use podgate_dataplane::steer::{Lane, SteerConfig, SteerError, Steering};
 use podgate_dataplane::worker::{self, GateJudge, Shared, Worker, WorkerConfig, WorkerError};
 use podgate_flowtable::{Config as FlowConfig, ConfigError, FlowTable, FragmentTable, Timeouts};
 
+use super::carry::{self, Carried, CarryError, Origin};
 use super::gateway::{Gateway, PublishError, STALE, State};
 use super::ports::PortTable;
 use super::publish_times::PublishTimes;
@@ -110,6 +111,7 @@ impl Gateway {
             timeouts: Timeouts::default(),
             pickup_until,
         })?;
+        take_up_flows(paths, &flows);
         let shared = Arc::new(Shared {
             published: Published::empty(),
             flows,
@@ -176,5 +178,19 @@ impl Gateway {
             broadcast_pps: options.broadcast_pps,
             stale_ms: STALE.as_millis() as u32,
         })
+    }
+}
+
+/// Takes up what the gateway before has left. Without it, connections are judged as they come.
+fn take_up_flows(paths: &Paths, flows: &FlowTable) {
+    let carried = Origin::here(&paths.home())
+        .map_err(|source| CarryError::Files { path: paths.home(), source })
+        .and_then(|origin| carry::take(&paths.flows(), flows, origin, worker::now()));
+    match carried {
+        Ok(Carried { taken: 0, expired: 0, full: 0 }) => {}
+        Ok(Carried { taken, expired, full }) => {
+            tracing::info!(taken, expired, full, "flows carried over from before the restart");
+        }
+        Err(error) => tracing::warn!("no flows are carried over from before the restart: {error}"),
     }
 }
