@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+/// What takes longer counts as this long: a histogram that grows by itself does not do so for what
+/// is recorded saturating, and would take everything for its smallest value.
+const LONGEST_MICROS: u64 = 60_000_000;
+
 /// Times from a change being seen to its policy being published, in microseconds, to three digits.
 #[derive(Debug)]
 pub(super) struct PublishTimes(Option<Histogram<u64>>);
 
 impl Default for PublishTimes {
     fn default() -> Self {
-        // Three digits are always a size it takes; without a histogram nothing is told.
-        Self(Histogram::new(3).ok())
+        // A size it takes; without a histogram nothing is told.
+        Self(Histogram::new_with_max(LONGEST_MICROS, 3).ok())
     }
 }
 

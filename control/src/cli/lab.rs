@@ -1,7 +1,7 @@
 //! `podgate lab`: a node and its pods as network namespaces, with the gateway running on it.
 
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -212,6 +212,8 @@ fn start_gateway(lab: &Lab, args: &UpArgs, specs: &[PodSpec]) -> anyhow::Result<
     }
     command.arg("--pod-ips").arg(&pod_ips).args(args.gateway.to_arguments());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+    // Not in the group of whoever runs this: a Ctrl-C in a script would take the guard down later.
+    command.process_group(0);
     let mut gateway = lab.spawn_in_node(GATEWAY, command)?;
     // It says one line once policy is in force on every port, or ends without.
     let mut line = String::new();
@@ -340,6 +342,10 @@ fn down(args: &DownArgs) -> Outcome {
 async fn take_down(name: &str, run_dir: &Path) -> anyhow::Result<()> {
     let detached = take_gateway_down(name, run_dir).await;
     Lab::down_named(Path::new(DEFAULT_DIRECTORY), name).await?;
+    // What all labs share goes with the last one.
+    for shared in [Path::new(DEFAULT_DIRECTORY), run_dir] {
+        let _ = std::fs::remove_dir(shared);
+    }
     detached
 }
 

@@ -95,10 +95,18 @@ impl Directory {
     pub(super) fn create(&self) -> Result<Lock, LabError> {
         let make =
             |path: &Path, recursive| fs::DirBuilder::new().recursive(recursive).mode(0o755).create(path);
-        if let Some(labs) = self.path.parent() {
-            make(labs, true).map_err(|source| self.error("create the directory of labs", source))?;
-        }
-        match make(&self.path, false) {
+        let attempt = || {
+            if let Some(labs) = self.path.parent() {
+                make(labs, true).map_err(|source| self.error("create the directory of labs", source))?;
+            }
+            Ok::<_, LabError>(make(&self.path, false))
+        };
+        let made = match attempt()? {
+            // The last lab went just now, and the directory of labs with it.
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => attempt()?,
+            made => made,
+        };
+        match made {
             Ok(()) => self.lock()?.ok_or_else(|| LabError::NoSuchLab { lab: self.lab.clone() }),
             Err(there) if there.kind() == io::ErrorKind::AlreadyExists => Err(self.why_there()),
             Err(source) => Err(self.error("create it", source)),

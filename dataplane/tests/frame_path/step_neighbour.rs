@@ -50,9 +50,9 @@ fn unicast_to_a_local_pod_goes_straight_to_it_and_other_unicast_into_the_bridge(
     world.send(&from_pod(DB, NODE_MAC).ip(&answer)).forwarded(Tag::from_pod(port(DB)));
     // What a port would not let in from the bridge, it does not get this way either.
     let misdirected = frames::arp(REQUEST, mac(DB), "10.0.0.2", "10.0.0.3");
-    world.send(&from_pod(DB, mac(WEB)).carry(ARP, &misdirected)).dropped(DropReason::NotForThisPod);
+    world.send(&from_pod(DB, mac(WEB)).carry(ARP, &misdirected)).not_for_this_pod();
     let misdirected = frames::nd("fd00::2", "fd00::3", 136, "fd00::2", Some(mac(DB)));
-    world.send(&from_pod(DB, mac(WEB)).ip(&misdirected)).dropped(DropReason::NotForThisPod);
+    world.send(&from_pod(DB, mac(WEB)).ip(&misdirected)).not_for_this_pod();
 }
 
 #[test]
@@ -64,8 +64,8 @@ fn a_port_lets_in_what_concerns_its_pod() {
     arp(&frames::arp(REPLY, NODE_MAC, "10.0.0.254", "10.0.0.2")).forwarded(db);
     arp(&frames::arp(REQUEST, NODE_MAC, "10.0.0.254", "10.0.0.254")).forwarded(db);
     arp(&frames::arp(REQUEST, NODE_MAC, "0.0.0.0", "10.0.0.2")).forwarded(db);
-    arp(&frames::arp(REQUEST, NODE_MAC, "10.0.0.254", "10.0.0.3")).dropped(DropReason::NotForThisPod);
-    arp(&frames::arp(REQUEST, NODE_MAC, "0.0.0.0", "10.0.0.3")).dropped(DropReason::NotForThisPod);
+    arp(&frames::arp(REQUEST, NODE_MAC, "10.0.0.254", "10.0.0.3")).not_for_this_pod();
+    arp(&frames::arp(REQUEST, NODE_MAC, "0.0.0.0", "10.0.0.3")).not_for_this_pod();
     let ip = |packet: &[u8]| world.send(&to_pod(DB).ip(packet));
     let link_local = mac(DB).link_local().to_string();
     for packet in [
@@ -85,7 +85,7 @@ fn a_port_lets_in_what_concerns_its_pod() {
         frames::icmpv6("fe80::1", "ff02::2", 133),
         frames::icmpv6("fe80::1", "fd00::3", 134),
     ] {
-        ip(&packet).dropped(DropReason::NotForThisPod);
+        ip(&packet).not_for_this_pod();
     }
 }
 

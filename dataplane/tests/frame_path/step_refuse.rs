@@ -85,7 +85,7 @@ fn what_the_bridge_floods_is_not_for_this_pod() {
     let world = World::new();
     for destination in ["10.0.0.1", "10.0.0.77", "10.0.0.255"] {
         let packet = frames::udp(("8.8.8.8", 1), (destination, 2), &[]);
-        world.send(&to_pod(FREE).ip(&packet)).dropped(DropReason::NotForThisPod);
+        world.send(&to_pod(FREE).ip(&packet)).not_for_this_pod();
     }
 }
 

@@ -56,7 +56,7 @@ fn a_mac_that_is_not_the_destinations_is_no_shortcut() {
         WEB_TO_DB,
         DB_FROM_WEB,
     );
-    world.send(&to_pod(FREE).ip(&question())).dropped(DropReason::NotForThisPod);
+    world.send(&to_pod(FREE).ip(&question())).not_for_this_pod();
 }
 
 /// web asks a ClusterIP outside of all pods; kube-proxy turns it into db and sends it back.

@@ -186,14 +186,26 @@ impl Outcome {
     /// It was dropped; nothing else happened.
     #[track_caller]
     pub fn dropped(&self, reason: DropReason) -> &Event {
-        assert_eq!(self.verdict, Verdict::Drop(reason));
-        assert_eq!(self.after, self.before);
-        assert_eq!(self.counted, [(self.port(), reason.name().to_owned(), 1)]);
-        assert_eq!(self.flows[1], self.flows[0]);
+        self.counted_as(reason);
         let [event] = &self.events[..] else { panic!("{:?}", self.events) };
         assert_eq!(event.kind, EventKind::Dropped);
         self.assert_event(event);
         event
+    }
+
+    /// It was dropped as what the bridge floods: counted, and nobody's news.
+    #[track_caller]
+    pub fn not_for_this_pod(&self) {
+        self.counted_as(DropReason::NotForThisPod);
+        assert_eq!(self.events, []);
+    }
+
+    #[track_caller]
+    fn counted_as(&self, reason: DropReason) {
+        assert_eq!(self.verdict, Verdict::Drop(reason));
+        assert_eq!(self.after, self.before);
+        assert_eq!(self.counted, [(self.port(), reason.name().to_owned(), 1)]);
+        assert_eq!(self.flows[1], self.flows[0]);
     }
 
     /// It was dropped by policy; nothing else happened.
