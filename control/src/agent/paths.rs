@@ -213,7 +213,12 @@ fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
 
 fn remove_if_empty(dir: &Path) -> io::Result<()> {
     match std::fs::remove_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        // A mount point (ResourceBusy) was made by whoever mounted it, and is theirs to remove.
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::ResourceBusy) =>
+        {
+            Ok(())
+        }
         other => ignore_missing(other),
     }
 }
