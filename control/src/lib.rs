@@ -8,7 +8,7 @@
 //! net      namespaces, links, bridges and qdiscs, over netlink
 //! lab      a node and its pods as network namespaces
 //! agent    attach, publish, supervise
-//! api      the local socket: status and events
+//! api      the local socket: status, events and flows
 //! cli      one file a command
 //! ```
 

@@ -15,6 +15,7 @@
 //! tcp  udp  icmp  sctp   what each protocol makes of a packet
 //! state      where a flow stands       timeout   for how long
 //! view       a copy of a flow          stats     what became of them
+//! export     flows as bytes, and back
 //! bucket  entry  hash    the memory layout: tags, 128 bytes a flow, the keyed placement
 //!
 //! fragment   later fragments follow the first one
@@ -25,6 +26,7 @@ mod bucket;
 mod decision;
 mod entry;
 mod expiry;
+mod export;
 mod fragment;
 mod hash;
 mod icmp;
@@ -45,6 +47,7 @@ mod view;
 pub use addr::Addr;
 pub use decision::{Decision, Epoch, Way};
 pub use expiry::ExpiryCursor;
+pub use export::{EXPORT_FORMAT, EXPORT_LEN_BYTES, ExportedFlow, ImportError, MalformedFlow};
 pub use fragment::{First, Follow, FragmentKey, FragmentStats, FragmentTable};
 pub use hash::HashSecret;
 pub use key::{Direction, IpProtocol, Tuple};

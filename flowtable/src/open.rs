@@ -40,14 +40,14 @@ enum Dispensable {
 }
 
 /// The locks of a place's buckets, taken in the order of their numbers.
-struct PlaceLock<'a> {
+pub(crate) struct PlaceLock<'a> {
     /// As [`Place::buckets`]; one lock if both are the same bucket.
     locks: [Option<BucketLock<'a>>; 2],
     buckets: [usize; 2],
 }
 
 impl PlaceLock<'_> {
-    fn of(&self, bucket: usize) -> Option<&BucketLock<'_>> {
+    pub(crate) fn of(&self, bucket: usize) -> Option<&BucketLock<'_>> {
         let position = self.buckets.iter().position(|&other| other == bucket)?;
         self.locks[position].as_ref()
     }
@@ -103,7 +103,7 @@ impl FlowTable {
         Ok(FlowId::new(slot, generation))
     }
 
-    fn lock_place(&self, place: &Place) -> PlaceLock<'_> {
+    pub(crate) fn lock_place(&self, place: &Place) -> PlaceLock<'_> {
         let [first, second] = place.buckets;
         let take = |bucket: usize| Some(self.buckets[bucket].lock());
         let locks = match first.cmp(&second) {
@@ -121,7 +121,7 @@ impl FlowTable {
     }
 
     /// A slot for a new flow, counted in: a free one, or one whose flow is given up.
-    fn room(&self, place: &Place, tick: u64) -> Option<usize> {
+    pub(crate) fn room(&self, place: &Place, tick: u64) -> Option<usize> {
         let vacant = place.buckets.map(|bucket| self.buckets[bucket].vacant());
         let emptier = match vacant.each_ref().map(Ways::size) {
             [first, _] if first > RESERVED_WAYS => 0,

@@ -26,11 +26,16 @@ pub struct GateState {
 impl GateState {
     /// Room for `flows` flows and `events` events. Nothing is drawn at random.
     pub fn new(flows: usize, events: usize) -> Self {
+        Self::picking_up(flows, events, Time::default())
+    }
+
+    /// The same, taking up connections in the middle for some time.
+    pub fn picking_up(flows: usize, events: usize, pickup_until: Time) -> Self {
         let config = Config {
             capacity: flows,
             secret: HashSecret([0x6f3c_91d2_0b7e_58a4, 0x1d84_e6a7_c923_5fb0]),
             timeouts: Timeouts::default(),
-            pickup_until: Time::default(),
+            pickup_until,
         };
         Self {
             flows: FlowTable::new(config).expect("a capacity that a table can have"),

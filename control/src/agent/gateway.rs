@@ -14,6 +14,7 @@ use podgate_flowtable::{Epoch, Time};
 use super::history::{self, Clocks};
 use super::ports::{Noted, PortTable};
 use super::publish_times::PublishTimes;
+use super::revalidate::Revalidation;
 use super::{History, RunOptions};
 use crate::compile::{CompileError, Limits, Locality, PortAssignment, Settings, compile};
 use crate::model::Cluster;
@@ -46,6 +47,7 @@ pub struct Gateway {
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Vec<Arc<Counters>>,
     pub(super) history: History,
+    pub(super) revalidation: Revalidation,
     pub(super) started: Time,
     pub(super) state: Mutex<State>,
 }
@@ -242,7 +244,7 @@ impl Gateway {
         let compiled = compile(&state.cluster, &locality, &assignments, settings)?;
         state.next_epoch += 1;
         let snapshot = Arc::new(compiled.snapshot);
-        self.shared.published.publish(Arc::clone(&snapshot));
+        self.revalidation.publish(Arc::clone(&snapshot));
         if state.snapshots.len() == SNAPSHOTS_KEPT {
             state.snapshots.pop_front();
         }

@@ -9,10 +9,10 @@ use podgate_dataplane::policy::{Cause, EndpointId};
 use podgate_dataplane::snapshot::{Names, Snapshot};
 use podgate_dataplane::tag::Passage;
 use podgate_dataplane::verdict::{Causes, DropReason, Verdict};
-use podgate_flowtable::{Addr, IpProtocol, Time};
+use podgate_flowtable::{Addr, Time};
 use tokio::sync::broadcast;
 
-use crate::api::{EventRecord, VerdictWord};
+use crate::api::{EventRecord, ProtocolName, VerdictWord};
 
 /// Events kept for those who ask later.
 const KEPT: usize = 4096;
@@ -91,7 +91,7 @@ pub(super) fn record(
         destination: named(event.destination, tuple.map(|tuple| tuple.destination)),
         destination_ip: tuple.map(|tuple| tuple.destination.to_string()),
         destination_port: tuple.map_or(0, |tuple| tuple.destination_port),
-        protocol: tuple.map(|tuple| protocol_name(tuple.protocol)),
+        protocol: tuple.map(|tuple| ProtocolName(tuple.protocol).to_string()),
         policies: said.policies,
         rule: said.rule,
         side: said.side.map(str::to_owned),
@@ -110,11 +110,11 @@ pub(super) fn record(
 
 /// What there is to say of a verdict.
 #[derive(Default)]
-struct Said {
-    reason: &'static str,
+pub(super) struct Said {
+    pub(super) reason: &'static str,
     explanation: String,
-    policies: Vec<String>,
-    rule: Option<String>,
+    pub(super) policies: Vec<String>,
+    pub(super) rule: Option<String>,
     side: Option<&'static str>,
 }
 
@@ -147,7 +147,7 @@ impl Said {
         Self { reason: reason.name(), explanation, policies, rule: None, side }
     }
 
-    fn forward(causes: Causes, names: Option<&Names>) -> Self {
+    pub(super) fn forward(causes: Causes, names: Option<&Names>) -> Self {
         let mut policies = Vec::new();
         let mut rules = Vec::new();
         for cause in [causes.egress, causes.ingress] {
@@ -168,17 +168,6 @@ impl Said {
         };
         let rule = (!rules.is_empty()).then(|| rules.join(", "));
         Self { reason, explanation: explanation.into(), policies, rule, side: None }
-    }
-}
-
-fn protocol_name(protocol: IpProtocol) -> String {
-    match protocol {
-        IpProtocol::ICMP => "ICMP".into(),
-        IpProtocol::TCP => "TCP".into(),
-        IpProtocol::UDP => "UDP".into(),
-        IpProtocol::ICMPV6 => "ICMPv6".into(),
-        IpProtocol::SCTP => "SCTP".into(),
-        IpProtocol(other) => other.to_string(),
     }
 }
 

@@ -12,6 +12,9 @@
 //! gateway    what it then does
 //! status     how it is
 //! follow     ports, as they come, go and change
+//! revalidate what a change of policy means for live flows
+//! carry      flows over a restart
+//! flows      flows with names: told, forgotten
 //! secret     secrets, and the mark that changes
 //! publish_times  how long changes took to be in force
 //! history    events with names, kept for a while and passed on
@@ -20,7 +23,9 @@
 //! ```
 
 mod bpffs;
+mod carry;
 mod detach;
+mod flows;
 mod follow;
 mod gateway;
 mod history;
@@ -30,6 +35,7 @@ mod paths;
 mod ports;
 mod preflight;
 mod publish_times;
+mod revalidate;
 mod secret;
 mod start;
 mod status;
@@ -37,6 +43,7 @@ mod supervise;
 mod trunk;
 
 pub use detach::{DetachError, DetachReport, LockError, detach};
+pub use flows::FlowReader;
 pub use gateway::{Gateway, PublishError};
 pub use history::History;
 pub use home::HomeError;

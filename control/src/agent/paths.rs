@@ -4,6 +4,7 @@
 //! /run/podgate/<name>/lock          held by the running gateway
 //! /run/podgate/<name>/home          which bridge it guards
 //! /run/podgate/<name>/api.sock      the local socket, root only
+//! /run/podgate/<name>/flows.bin     flows on their way over a restart
 //! /run/podgate/<name>/trunk.netns   the trunk's gateway side lives in this namespace
 //! /sys/fs/bpf/podgate/<name>/       pins; under /run/podgate/bpf where there is no bpffs
 //! ```
@@ -92,6 +93,11 @@ impl Paths {
     /// Says which bridge it guards.
     pub(super) fn home(&self) -> PathBuf {
         self.dir().join("home")
+    }
+
+    /// Flows on their way over a restart.
+    pub(super) fn flows(&self) -> PathBuf {
+        self.dir().join("flows.bin")
     }
 
     /// Locked by the gateway that runs.

@@ -13,9 +13,11 @@ use podgate_dataplane::steer::{Lane, SteerConfig, SteerError, Steering};
 use podgate_dataplane::worker::{self, GateJudge, Shared, Worker, WorkerConfig, WorkerError};
 use podgate_flowtable::{Config as FlowConfig, ConfigError, FlowTable, FragmentTable, Timeouts};
 
+use super::carry::{self, Carried, CarryError, Origin};
 use super::gateway::{Gateway, PublishError, STALE, State};
 use super::ports::PortTable;
 use super::publish_times::PublishTimes;
+use super::revalidate::Revalidation;
 use super::secret::{draw, draw_mark, draw_secret};
 use super::trunk::{self, Trunk};
 use super::{History, HomeError, Paths, PinsError, PreflightError, RunOptions};
@@ -59,6 +61,12 @@ pub enum StartError {
     /// No secret could be drawn.
     #[error("the system gives no randomness: {0}")]
     Random(String),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {source}; is there a limit on processes or memory?")]
+    Thread {
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Files of the instance.
     #[error("cannot use {path}: {source}")]
     Files {
@@ -96,12 +104,14 @@ impl Gateway {
         })??;
 
         let now = worker::now();
+        let pickup_until = now.after(PICKUP);
         let flows = FlowTable::new(FlowConfig {
             capacity: options.flow_capacity,
             secret: draw_secret()?,
             timeouts: Timeouts::default(),
-            pickup_until: now.after(PICKUP),
+            pickup_until,
         })?;
+        take_up_flows(paths, &flows);
         let shared = Arc::new(Shared {
             published: Published::empty(),
             flows,
@@ -144,8 +154,10 @@ impl Gateway {
             hash_seed,
             alarms: BTreeMap::new(),
         };
+        let thread = Revalidation::start(Arc::clone(&shared), counters.clone(), pickup_until);
+        let revalidation = thread.map_err(|source| StartError::Thread { source })?;
         let (history, state) = (History::new(), Mutex::new(state));
-        Ok(Arc::new(Self { options, shared, counters, history, started: now, state }))
+        Ok(Arc::new(Self { options, shared, counters, history, revalidation, started: now, state }))
     }
 
     fn steer_config(
@@ -166,5 +178,19 @@ impl Gateway {
             broadcast_pps: options.broadcast_pps,
             stale_ms: STALE.as_millis() as u32,
         })
+    }
+}
+
+/// Takes up what the gateway before has left. Without it, connections are judged as they come.
+fn take_up_flows(paths: &Paths, flows: &FlowTable) {
+    let carried = Origin::here(&paths.home())
+        .map_err(|source| CarryError::Files { path: paths.home(), source })
+        .and_then(|origin| carry::take(&paths.flows(), flows, origin, worker::now()));
+    match carried {
+        Ok(Carried { taken: 0, expired: 0, full: 0 }) => {}
+        Ok(Carried { taken, expired, full }) => {
+            tracing::info!(taken, expired, full, "flows carried over from before the restart");
+        }
+        Err(error) => tracing::warn!("no flows are carried over from before the restart: {error}"),
     }
 }

@@ -56,6 +56,7 @@ impl Gateway {
                 }
             })
             .collect();
+        let revalidated = self.revalidation.totals();
         Status {
             name: options.name.clone(),
             pid: std::process::id(),
@@ -83,6 +84,9 @@ impl Gateway {
                 .map_or(0, |snapshot| snapshot.policy.heap_bytes() + snapshot.endpoints.heap_bytes()),
             flows: self.shared.flows.len(),
             flow_capacity: self.shared.flows.capacity(),
+            flows_redecided: revalidated.redecided,
+            flows_cut: revalidated.cut,
+            last_change: self.revalidation.last(),
             events_lost: self.shared.events.lost(),
             alarms: state.alarms.values().flatten().cloned().collect(),
             ports,

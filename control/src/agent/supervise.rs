@@ -235,6 +235,9 @@ async fn guard(
             None => tracing::error!(worker, "worker did not stop; it ends with the process"),
         }
     }
+    if ended.is_ok() && on_exit == OnExit::Hold {
+        gateway.leave_flows(paths);
+    }
     if on_exit == OnExit::Detach {
         follow.give_back().await;
     }

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::{EventFilter, EventLine, Status};
+use super::{EventFilter, EventLine, FlowFilter, FlowRecord, Flushed, Lines, Status};
 
 /// Why a running gateway could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -51,14 +52,6 @@ pub struct Client {
     path: PathBuf,
 }
 
-/// Events, one after the other.
-#[derive(Debug)]
-pub struct EventStream {
-    path: PathBuf,
-    body: Incoming,
-    buffer: Vec<u8>,
-}
-
 impl Client {
     /// The gateway behind the socket at `path`. Nothing is asked yet.
     pub fn new(path: &Path) -> Self {
@@ -67,13 +60,12 @@ impl Client {
 
     /// How it is.
     pub async fn status(&self) -> Result<Status, ClientError> {
-        let body = self.ask("/v1/status").await?.into_body();
-        let bytes = body.collect().await.map_err(|error| self.broken(&error))?.to_bytes();
-        serde_json::from_slice(&bytes).map_err(|error| self.broken(&error))
+        let response = self.ask(Method::GET, "/v1/status").await?;
+        self.read(response).await
     }
 
     /// What happened, and with `follow` what happens.
-    pub async fn events(&self, filter: &EventFilter) -> Result<EventStream, ClientError> {
+    pub async fn events(&self, filter: &EventFilter) -> Result<Lines<EventLine>, ClientError> {
         let mut query = format!("follow={}", filter.follow);
         if let Some(verdict) = filter.verdict {
             let word = serde_json::to_value(verdict).map_err(|error| self.broken(&error))?;
@@ -85,18 +77,37 @@ impl Client {
         if let Some(last) = filter.last {
             query.push_str(&format!("&last={last}"));
         }
-        let body = self.ask(&format!("/v1/events?{query}")).await?.into_body();
-        Ok(EventStream { path: self.path.clone(), body, buffer: Vec::new() })
+        let body = self.ask(Method::GET, &format!("/v1/events?{query}")).await?.into_body();
+        Ok(Lines::new(&self.path, body))
     }
 
-    async fn ask(&self, request: &str) -> Result<Response<Incoming>, ClientError> {
+    /// The flows there are.
+    pub async fn flows(&self, filter: &FlowFilter) -> Result<Lines<FlowRecord>, ClientError> {
+        let body = self.ask(Method::GET, &format!("/v1/flows?{}", filter.query())).await?.into_body();
+        Ok(Lines::new(&self.path, body))
+    }
+
+    /// Forgets flows.
+    pub async fn flush(&self, filter: &FlowFilter) -> Result<Flushed, ClientError> {
+        let response = self.ask(Method::DELETE, &format!("/v1/flows?{}", filter.query())).await?;
+        self.read(response).await
+    }
+
+    async fn read<T: DeserializeOwned>(&self, response: Response<Incoming>) -> Result<T, ClientError> {
+        let body = response.into_body().collect().await.map_err(|error| self.broken(&error))?;
+        serde_json::from_slice(&body.to_bytes()).map_err(|error| self.broken(&error))
+    }
+
+    async fn ask(&self, method: Method, request: &str) -> Result<Response<Incoming>, ClientError> {
         let stream = UnixStream::connect(&self.path)
             .await
             .map_err(|source| ClientError::Connect { path: self.path.clone(), source })?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(&error))?;
         tokio::spawn(connection);
-        let message = Request::get(request)
+        let message = Request::builder()
+            .method(method)
+            .uri(request)
             .header("host", "podgate")
             .body(Empty::<Bytes>::new())
             .map_err(|error| self.broken(&error))?;
@@ -113,30 +124,8 @@ impl Client {
     }
 }
 
-impl EventStream {
-    /// The next line; `None` at the end.
-    pub async fn next(&mut self) -> Result<Option<EventLine>, ClientError> {
-        let broken = |reason: String| ClientError::Broken { path: self.path.clone(), reason };
-        loop {
-            if let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {
-                let line: Vec<u8> = self.buffer.drain(..=end).collect();
-                return serde_json::from_slice(&line).map(Some).map_err(|error| broken(error.to_string()));
-            }
-            match self.body.frame().await {
-                None => return Ok(None),
-                Some(Err(error)) => return Err(broken(error.to_string())),
-                Some(Ok(frame)) => {
-                    if let Ok(bytes) = frame.into_data() {
-                        self.buffer.extend_from_slice(&bytes);
-                    }
-                }
-            }
-        }
-    }
-}
-
 /// Percent-encodes what has a meaning in a query.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {

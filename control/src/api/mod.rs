@@ -1,20 +1,30 @@
-//! The local socket: status and events, root only.
+//! The local socket: status, events and flows, root only.
 //!
 //! ```text
 //! types    what is said, as JSON
+//! flow     flows as they are told, and which are wanted
 //! server   HTTP over the instance's unix socket
 //! client   the other end of it, for the command line
+//! stream   answers of one JSON object a line, at that end
 //! ```
 //!
 //! | path | answer |
 //! |---|---|
 //! | `GET /v1/status` | a [`Status`] |
 //! | `GET /v1/events?verdict=dropped&follow=true` | one [`EventLine`] a line |
+//! | `GET /v1/flows?pod=shop/db&limit=10` | one [`FlowRecord`] a line |
+//! | `DELETE /v1/flows?state=CLOSE` | how many were forgotten, a [`Flushed`] |
 
 mod client;
+mod flow;
 mod server;
+mod stream;
 mod types;
 
-pub use client::{Client, ClientError, EventStream};
+pub use client::{Client, ClientError};
+pub use flow::{FlowFilter, FlowNumber, FlowRecord, Flushed, NotOne, ProtocolName, STATES};
 pub use server::{ServeError, serve};
-pub use types::{EventFilter, EventLine, EventRecord, PortStatus, Status, VerdictWord, WorkerStatus};
+pub use stream::Lines;
+pub use types::{
+    ChangeReport, EventFilter, EventLine, EventRecord, PortStatus, Status, VerdictWord, WorkerStatus,
+};

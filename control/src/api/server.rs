@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -16,8 +16,9 @@ use futures::{Stream, StreamExt, stream};
 use serde::Serialize;
 use tokio::net::UnixListener;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
 
-use super::{EventFilter, EventLine};
+use super::{EventFilter, EventLine, FlowFilter, Flushed};
 use crate::agent::Gateway;
 
 /// Why the socket cannot be served.
@@ -43,8 +44,11 @@ pub fn serve(path: &Path, gateway: Arc<Gateway>) -> Result<impl Future<Output = 
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    let router =
-        Router::new().route("/v1/status", get(status)).route("/v1/events", get(events)).with_state(gateway);
+    let router = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/events", get(events))
+        .route("/v1/flows", get(flows).delete(flush))
+        .with_state(gateway);
     Ok(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "the local socket is no longer served");
@@ -85,6 +89,41 @@ async fn events(State(gateway): State<Arc<Gateway>>, Query(filter): Query<EventF
     };
     let lines = lines.map(Ok::<_, Infallible>);
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+}
+
+/// Chunks of lines under way to a reader; it is waited for, not stored up for.
+const CHUNKS: usize = 4;
+const CHUNK_LEN_BYTES: usize = 1 << 16;
+
+/// Walking the table takes a thread of its own: the gateway goes on meanwhile.
+async fn flows(State(gateway): State<Arc<Gateway>>, Query(filter): Query<FlowFilter>) -> Response {
+    let (sender, receiver) = mpsc::channel(CHUNKS);
+    tokio::task::spawn_blocking(move || {
+        let mut chunk = Vec::with_capacity(CHUNK_LEN_BYTES);
+        let reader = gateway.flow_reader();
+        for record in reader.records(&filter) {
+            chunk.extend_from_slice(&line(&record));
+            // An error means that nobody reads any more.
+            if chunk.len() >= CHUNK_LEN_BYTES
+                && sender.blocking_send(Bytes::from(std::mem::take(&mut chunk))).is_err()
+            {
+                return;
+            }
+        }
+        let _ = sender.blocking_send(Bytes::from(chunk));
+    });
+    let chunks = stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|chunk| (Ok::<_, Infallible>(chunk), receiver))
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(chunks)).into_response()
+}
+
+async fn flush(State(gateway): State<Arc<Gateway>>, Query(filter): Query<FlowFilter>) -> Response {
+    let removed = tokio::task::spawn_blocking(move || gateway.flow_reader().flush(&filter)).await;
+    match removed {
+        Ok(removed) => Json(Flushed { removed }).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 fn line(said: &impl Serialize) -> Bytes {

@@ -156,6 +156,23 @@ pub struct WorkerStatus {
     pub leaked: u64,
 }
 
+/// What a change of policy has done to the flows that were live.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ChangeReport {
+    /// The snapshot that it put in force.
+    pub epoch: u32,
+    /// Still allowed; they live on.
+    pub allowed: u64,
+    /// No longer allowed; they were cut.
+    pub cut: u64,
+    /// No longer allowed; their next packet cuts them. Only TCP, and only in the gateway's first minute.
+    pub pending: u64,
+    /// No longer allowed; they live on until they end (`--live-connections keep`).
+    pub kept: u64,
+    /// Seconds from the change to this report; all live flows had been looked at then.
+    pub seconds: f64,
+}
+
 /// The gateway, as of now.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Status {
@@ -193,6 +210,16 @@ pub struct Status {
     pub flows: usize,
     /// Flows that can be tracked.
     pub flow_capacity: usize,
+    /// Flows that a change of policy has left as they were, since the start; a flow counts at every
+    /// change.
+    #[serde(default)]
+    pub flows_redecided: u64,
+    /// Flows that a change of policy has cut, since the start.
+    #[serde(default)]
+    pub flows_cut: u64,
+    /// What the last change of policy has done to live flows; absent while the first is looked into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_change: Option<ChangeReport>,
     /// Events that were lost because nobody could take them in time.
     pub events_lost: u64,
     /// What a person should know now: bad manifests, displaced programs, ports without a pod.

@@ -4,6 +4,7 @@
 //! usage or input. Errors go to stderr and say what to do.
 
 mod detach;
+mod flows;
 mod gateway_args;
 mod instance;
 mod lab;
@@ -43,6 +44,7 @@ enum Command {
     Detach(detach::DetachArgs),
     Status(status::StatusArgs),
     Observe(observe::ObserveArgs),
+    Flows(flows::FlowsArgs),
     Lab(lab::LabArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:\n  podgate completions bash > /etc/bash_completion.d/podgate")]
@@ -79,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Detach(args) => detach::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Observe(args) => observe::run(&args),
+        Command::Flows(args) => flows::run(args),
         Command::Lab(args) => lab::run(args),
         Command::Responder(args) => return lab::respond(&args),
         Command::Completions { shell } => {

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::instance::InstanceArgs;
 use super::{Outcome, block_on, table};
-use crate::api::{Client, Status};
+use crate::api::{ChangeReport, Client, Status};
 
 /// How results are printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -57,9 +57,12 @@ fn render(status: &Status) -> String {
         text.push_str(&format!("99 of 100 changes were in force within {within:.1} ms of being seen\n"));
     }
     text.push_str(&format!(
-        "flows {} of {}; events lost {}\n",
-        status.flows, status.flow_capacity, status.events_lost
+        "flows {} of {}, cut by changes of policy {}; events lost {}\n",
+        status.flows, status.flow_capacity, status.flows_cut, status.events_lost
     ));
+    if let Some(change) = &status.last_change {
+        text.push_str(&told(change));
+    }
     for alarm in &status.alarms {
         text.push_str(&format!("ALARM {alarm}\n"));
     }
@@ -96,6 +99,18 @@ fn render(status: &Status) -> String {
         .collect();
     text.push_str(&table::render(["WORKER", "CPU", "ALIVE", "FRAMES", "RING DROPS"], &workers));
     text
+}
+
+fn told(change: &ChangeReport) -> String {
+    let ChangeReport { epoch, allowed, cut, pending, kept, .. } = change;
+    let mut text = format!("live flows at snapshot {epoch}: {allowed} still allowed, {cut} cut");
+    if *pending > 0 {
+        text.push_str(&format!(", {pending} to be cut by their next packet"));
+    }
+    if *kept > 0 {
+        text.push_str(&format!(", {kept} kept though no longer allowed"));
+    }
+    text + "\n"
 }
 
 fn reasons(drops: &BTreeMap<String, u64>) -> String {

@@ -8,6 +8,7 @@ use podgate_flowtable::{
 use super::{Gate, Place, Refusal, Subject};
 use crate::events::EventKind;
 use crate::policy::{Cause, Endpoint, EndpointKind, PolicyVerdict};
+use crate::snapshot::Snapshot;
 use crate::tag::{Passage, PortId, Tag};
 use crate::verdict::{Causes, DropReason, Verdict};
 
@@ -156,15 +157,8 @@ impl Place<'_> {
         })
     }
 
-    pub(super) fn decide(&self, (source, destination): &(Endpoint, Endpoint), tuple: &Tuple) -> Causes {
-        // An ICMP identifier is no port.
-        let port = match tuple.protocol {
-            IpProtocol::TCP | IpProtocol::UDP | IpProtocol::SCTP => tuple.destination_port,
-            _ => 0,
-        };
-        let PolicyVerdict { egress, ingress } =
-            self.snapshot.policy.decide(source, destination, tuple.protocol, port);
-        Causes { egress, ingress }
+    pub(super) fn decide(&self, ends: &(Endpoint, Endpoint), tuple: &Tuple) -> Causes {
+        decide(self.snapshot, ends, tuple)
     }
 
     /// Straight to the other pod only if the frame was on its way there: what goes to the gateway's
@@ -197,6 +191,21 @@ impl Place<'_> {
             _ => None,
         }
     }
+}
+
+/// What policy says of a flow that opens with `tuple`.
+pub(super) fn decide(
+    snapshot: &Snapshot,
+    (source, destination): &(Endpoint, Endpoint),
+    tuple: &Tuple,
+) -> Causes {
+    // An ICMP identifier is no port.
+    let port = match tuple.protocol {
+        IpProtocol::TCP | IpProtocol::UDP | IpProtocol::SCTP => tuple.destination_port,
+        _ => 0,
+    };
+    let PolicyVerdict { egress, ingress } = snapshot.policy.decide(source, destination, tuple.protocol, port);
+    Causes { egress, ingress }
 }
 
 /// Whether both sides allow, or which one does not.

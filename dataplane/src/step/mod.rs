@@ -3,13 +3,17 @@
 //! ```text
 //! mod        the order of the checks, and the one function in which every drop ends
 //! flow       packets that are part of a flow or open one
+//! recheck    flows decided again without a packet of theirs
 //! stateless  packets to groups, ICMP errors, later fragments
 //! tunnel     tunnels from pods to nodes
 //! ```
 
 mod flow;
+mod recheck;
 mod stateless;
 mod tunnel;
+
+pub use recheck::{Recheck, recheck};
 
 use podgate_flowtable::{FlowTable, FragmentTable, Time, Tuple};
 

@@ -8,10 +8,12 @@
 //! matrix   rows of dots and crosses
 //! flow     packet sequences
 //! world    the cluster of a case, as its actions change it
+//! cable    its nodes with their gateways, in memory
 //! live     the same on live frames
 //! ```
 
 mod address;
+mod cable;
 mod flow;
 mod format;
 mod live;
@@ -23,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 pub use address::{Address, AddressError, Family};
+pub use cable::{Cable, CableNode};
 pub use flow::{FlowItem, FlowPacket, FlowVerdict, Forwarding, Modes};
 pub use format::{
     Case, ClusterSpec, ExternalSpec, NamespaceSpec, NodeSpec, Origin, PodSpec, PortSpec, ServicePort,

@@ -1,0 +1,83 @@
+//! Files of flows, good and bad.
+
+use podgate_flowtable::{
+    Addr, Config, Decision, Epoch, HashSecret, IpProtocol, Packet, Timeouts, Transport, Tuple, Way,
+};
+
+use super::*;
+
+const NOW: Time = Time::from_nanos(5_000_000_000);
+
+fn table() -> FlowTable {
+    let secret = HashSecret([1, 2]);
+    let pickup_until = Time::default();
+    FlowTable::new(Config { capacity: 100, secret, timeouts: Timeouts::default(), pickup_until }).unwrap()
+}
+
+fn filled(flows: u16) -> FlowTable {
+    let table = table();
+    for port in 0..flows {
+        let tuple = Tuple {
+            source: Addr::from_v4([10, 0, 0, 1]),
+            destination: Addr::from_v4([10, 0, 0, 2]),
+            source_port: 1000 + port,
+            destination_port: 53,
+            protocol: IpProtocol::UDP,
+        };
+        let decision = Decision { epoch: Epoch(3), egress: 17, ingress: 18, way: Way::Bridge, port: 4 };
+        let packet = Packet { tuple, transport: Transport::Udp, len_bytes: 60 };
+        table.open(&packet, decision, NOW).unwrap();
+    }
+    table
+}
+
+#[test]
+fn flows_come_back_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("flows.bin");
+    assert_eq!(take(&path, &table(), Origin(9), NOW).unwrap(), Carried::default());
+    assert_eq!(write(&path, &filled(20), Origin(9)).unwrap(), 20);
+    let into = table();
+    assert_eq!(take(&path, &into, Origin(9), NOW).unwrap(), Carried { taken: 20, expired: 0, full: 0 });
+    assert_eq!(into.len(), 20);
+    assert!(into.views().all(|view| view.decision.epoch == Epoch(0) && view.decision.way == Way::Bridge));
+    assert_eq!(take(&path, &table(), Origin(9), NOW).unwrap(), Carried::default());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    write(&path, &filled(20), Origin(9)).unwrap();
+    let later = NOW.after(std::time::Duration::from_mins(1));
+    assert_eq!(take(&path, &table(), Origin(9), later).unwrap(), Carried { taken: 0, expired: 20, full: 0 });
+}
+
+#[test]
+fn anything_but_a_whole_file_of_ours_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("flows.bin");
+    write(&path, &filled(3), Origin(9)).unwrap();
+    let good = fs::read(&path).unwrap();
+    let refused = |bytes: &[u8], origin: u64| {
+        fs::write(&path, bytes).unwrap();
+        let into = table();
+        let error = take(&path, &into, Origin(origin), NOW).expect_err("refused").to_string();
+        assert!(into.is_empty() && !path.exists() && error.contains("flows.bin"), "{error}");
+        error
+    };
+    for len in 0..good.len() {
+        refused(&good[..len], 9);
+    }
+    for at in 0..good.len() {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x10;
+        refused(&bytes, 9);
+    }
+    assert!(refused(b"", 9).contains("no file of flows"));
+    assert!(refused(b"flows: []\n", 9).contains("no file of flows"));
+    assert!(refused(&good[..good.len() - 1], 9).contains("cut short"));
+    assert!(refused(&[&good[..], &[0]].concat(), 9).contains("added"));
+    assert!(refused(&good, 8).contains("another bridge or another boot"));
+    let mut other = good.clone();
+    other[8] = 2;
+    assert!(refused(&other, 9).contains("format 2.1, this podgate reads 1.1"));
+    let mut other = good.clone();
+    other[60] ^= 1;
+    assert!(refused(&other, 9).contains("damaged"));
+}

@@ -1,0 +1,86 @@
+//! Flows decided again without a packet of theirs, after policy has changed.
+//!
+//! A flow that gets packets is decided again by the first of them. This is for the others: what a
+//! change has cut is then known soon after the change, and not when the last silent flow speaks.
+
+use podgate_flowtable::{Addr, Decision, Epoch, FlowTable, FlowView, IpProtocol};
+
+use super::flow::{allowed, decide};
+use crate::policy::Endpoint;
+use crate::snapshot::Snapshot;
+use crate::tag::PortId;
+use crate::verdict::{Causes, DropReason};
+
+/// What became of a flow that was looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Recheck {
+    /// It was decided by this snapshot or a newer one.
+    Current,
+    /// It is still allowed.
+    Allowed,
+    /// It is no longer allowed and was ended.
+    Cut {
+        /// Which side denies.
+        reason: DropReason,
+        /// What both sides say.
+        causes: Causes,
+    },
+    /// It is no longer allowed; its next packet ends it.
+    Pending,
+    /// It is no longer allowed, and lives on because live flows are not judged again.
+    Kept,
+    /// It ended meanwhile, or was ended by another.
+    Gone,
+}
+
+/// Decides the flow again if an older snapshot has decided it, in its initiator's direction.
+///
+/// The port's own worker has the last word: where this finds that an end is no pod of this node, a
+/// packet at that end's port is judged there. May run beside the workers; the caller sees to it that
+/// `snapshot` is the newest until this returns, or a flow could be cut that has just been allowed.
+///
+/// While `pickup` is on, a TCP flow that is denied is left for its next packet to end: without the flow,
+/// a segment from its far end would be taken for one that opens a connection the other way round.
+pub fn recheck(flows: &FlowTable, snapshot: &Snapshot, view: &FlowView, pickup: bool) -> Recheck {
+    let Decision { epoch, port, .. } = view.decision;
+    if epoch >= snapshot.epoch {
+        return Recheck::Current;
+    }
+    // What no snapshot of this gateway has decided was carried over a restart: its verdict means
+    // nothing here, whatever becomes of live flows.
+    let judges = snapshot.switches.recheck_live_flows || epoch == Epoch(0);
+    let tuple = &view.original;
+    let first_seen_at = PortId::new(port);
+    let ends = [tuple.source, tuple.destination].map(|addr| end(snapshot, first_seen_at, addr));
+    let causes = decide(snapshot, &ends.into(), tuple);
+    match (allowed(causes), judges) {
+        (Ok(()), false) => Recheck::Allowed,
+        (Ok(()), true) => {
+            let decision = Decision {
+                epoch: snapshot.epoch,
+                egress: causes.egress.code(),
+                ingress: causes.ingress.code(),
+                ..view.decision
+            };
+            if flows.redecide(view.id, decision) { Recheck::Allowed } else { Recheck::Gone }
+        }
+        (Err(_), false) => Recheck::Kept,
+        (Err(_), true) if pickup && tuple.protocol == IpProtocol::TCP => Recheck::Pending,
+        (Err(reason), true) => {
+            if flows.remove(view.id) {
+                Recheck::Cut { reason, causes }
+            } else {
+                Recheck::Gone
+            }
+        }
+    }
+}
+
+/// As the step sees it: the pod at the port where the flow was first seen, by any address of its
+/// own, and whatever else stands behind an address.
+fn end(snapshot: &Snapshot, first_seen_at: Option<PortId>, addr: Addr) -> Endpoint {
+    first_seen_at
+        .filter(|port| snapshot.binding(*port).is_some_and(|binding| binding.owns(addr)))
+        .and_then(|port| snapshot.pod(port, addr))
+        .unwrap_or_else(|| snapshot.resolve(addr))
+}
