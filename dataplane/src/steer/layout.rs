@@ -72,7 +72,7 @@ pub struct SteerConfig {
     pub trunk: [u32; 2],
     /// Queues of each lane, `1..=MAX_QUEUES`.
     pub queues: u32,
-    /// The secret on a decided frame. Random at every start and never 0: a pod could forge a
+    /// The secret on a decided frame. Random, changed while running, never 0: a pod could forge a
     /// constant with a program of its own.
     pub mark: u32,
     /// The secret before this one, which frames on their way may still carry; 0 if there is none.

@@ -75,12 +75,6 @@ impl Steering {
         Ok(fallback_of(words))
     }
 
-    /// The secret mark that decided frames carry, 0 before the first [`Steering::configure`].
-    pub fn mark(&self) -> Result<u32, SteerError> {
-        let words = self.config.get(&0, 0).map_err(|source| SteerError::Map { map: "config", source })?;
-        Ok(words[3])
-    }
-
     /// Devices that are guarded already, by ifindex, as a former gateway left them.
     pub fn adopted(&self) -> Result<Vec<(u32, PortId)>, SteerError> {
         let entries = self.ports.iter().collect::<Result<Vec<_>, _>>();
