@@ -36,7 +36,8 @@ pub enum Refusal {
     /// There is no such flow, and this is no opening packet: a TCP segment other than SYN, an
     /// ICMP answer, an SCTP packet other than INIT.
     NoFlow,
-    /// The TCP flow is there but such a segment cannot come now, or no TCP sends such flags.
+    /// The TCP flow is there but such a segment cannot come now: by the flow's state, or beyond the
+    /// receiver's window. Or no TCP sends such flags.
     TcpInvalid,
 }
 
