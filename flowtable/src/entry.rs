@@ -216,14 +216,19 @@ impl Locked<'_> {
         }
     }
 
+    /// Keeps `memory`, which was `before`; most packets change one word of it or none.
     #[inline]
-    pub(crate) fn set_memory(&self, memory: &Memory) {
+    pub(crate) fn set_memory(&self, before: &Memory, memory: &Memory) {
         for side in 0..2 {
-            let packets = self.word(PACKETS + side) & PACKETS_MASK;
-            self.set_word(PACKETS + side, packets | u64::from(memory.marks[side]) << PACKET_BITS);
+            if memory.marks[side] != before.marks[side] {
+                let packets = self.word(PACKETS + side) & PACKETS_MASK;
+                self.set_word(PACKETS + side, packets | u64::from(memory.marks[side]) << PACKET_BITS);
+            }
         }
-        for (index, word) in [MEMORY, MEMORY + 1, WINDOWS].into_iter().zip(memory.words) {
-            self.set_word(index, word);
+        for (index, word) in [MEMORY, MEMORY + 1, WINDOWS].into_iter().enumerate() {
+            if memory.words[index] != before.words[index] {
+                self.set_word(word, memory.words[index]);
+            }
         }
     }
 
@@ -311,7 +316,7 @@ mod tests {
         flow.count(Direction::Reply, 1500);
         (expected.packets[1], expected.bytes[1]) = (1, 1500);
         expected.memory = Memory { marks: [0xffff, 0x8001], words: [1, u64::MAX, 3] };
-        flow.set_memory(&expected.memory);
+        flow.set_memory(&Memory::default(), &expected.memory);
         assert_eq!(flow.memory(), expected.memory);
         expected.decision = Decision { epoch: Epoch(9), egress: 8, ingress: 7, way: Way::Bridge, port: 6 };
         flow.set_decision(&expected.decision);

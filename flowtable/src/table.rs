@@ -5,10 +5,11 @@
 //! entries   128 bytes each, 28 to a bucket, inline       a miss to memory for a cold flow
 //! ```
 //!
-//! A flow may be in either of two buckets, which its keyed hash gives; it goes to the emptier one
-//! and never moves (Azar et al., "Balanced Allocations", 1999). So a lookup reads two lines of tags
-//! at most, takes no lock, and writes only the flow it found. Opening takes both buckets' locks
-//! and ending the one of its slot, both for a bounded time.
+//! A flow may be in either of two buckets, which its keyed hash gives, and never moves. It goes to the
+//! first, where lookups begin, until that one is nearly full, and then to the emptier of the two (Azar
+//! et al., "Balanced Allocations", 1999). So a lookup reads one line of tags mostly and two at most,
+//! takes no lock, and writes only the flow it found. Opening takes both buckets' locks, in the order of
+//! their numbers, and ending the one of its slot, both for a bounded time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -105,13 +105,14 @@ pub(crate) fn step(flow: &Locked<'_>, direction: Direction, packet: &Packet, tic
     let clock = flow.clock();
     let (state, assurance) = match (clock.state, &packet.transport) {
         (FlowState::Tcp(state), Transport::Tcp(segment)) => {
-            let mut memory = flow.memory();
+            let before = flow.memory();
+            let mut memory = before;
             let (state, assurance) = match tcp::step(state, &mut memory, direction, segment) {
                 tcp::Step::Admit(state, assurance) => (state, assurance),
                 tcp::Step::Reopen => return Step::Reopens,
                 tcp::Step::Invalid => return Step::Refused(Refusal::TcpInvalid),
             };
-            flow.set_memory(&memory);
+            flow.set_memory(&before, &memory);
             (FlowState::Tcp(state), assurance)
         }
         (FlowState::Udp(state), Transport::Udp) => {
@@ -122,10 +123,11 @@ pub(crate) fn step(flow: &Locked<'_>, direction: Direction, packet: &Packet, tic
             (FlowState::Icmp(icmp::step(state, direction)), Assurance::Tentative)
         }
         (FlowState::Sctp(state), &Transport::Sctp { verification_tag, first_chunk }) => {
-            let mut memory = flow.memory();
+            let before = flow.memory();
+            let mut memory = before;
             match sctp::step(state, &mut memory, direction, verification_tag, first_chunk) {
                 sctp::Step::Admit(state, assurance) => {
-                    flow.set_memory(&memory);
+                    flow.set_memory(&before, &memory);
                     (FlowState::Sctp(state), assurance)
                 }
                 sctp::Step::Reopen => return Step::Reopens,
@@ -138,7 +140,10 @@ pub(crate) fn step(flow: &Locked<'_>, direction: Direction, packet: &Packet, tic
         _ => return Step::Refused(Refusal::NoFlow),
     };
     // Workers read the clock apart from each other: time on a flow does not go back.
-    flow.set_clock(Clock { last_seen: clock.last_seen.max(tick), state, assurance });
+    let renewed = Clock { last_seen: clock.last_seen.max(tick), state, assurance };
+    if renewed != clock {
+        flow.set_clock(renewed);
+    }
     flow.count(direction, packet.len_bytes);
     Step::Admitted
 }
