@@ -3,9 +3,7 @@
 //! A bucket holds a 16-bit tag for each of its slots and the lock that inserts and removals take.
 //! Lookups only read. Slots never move, so a reader that finds a tag finds the entry.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use crossbeam::utils::Backoff;
+use crate::sync::{AtomicU64, Backoff, Ordering};
 
 /// Slots of one bucket.
 pub(crate) const WAYS: usize = 28;
@@ -22,6 +20,7 @@ pub(crate) struct Bucket {
     lock: AtomicU64,
 }
 
+#[cfg(not(all(test, feature = "interleavings")))]
 const _: () = assert!(size_of::<Bucket>() == 64);
 
 /// What a lookup compares before it touches an entry. Never 0, which marks a free slot.

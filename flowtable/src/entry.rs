@@ -9,11 +9,8 @@
 
 mod record;
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
-
-use crossbeam::utils::Backoff;
-
 use crate::key::{End, Key};
+use crate::sync::{AtomicU64, Backoff, Ordering, fence};
 use crate::{Decision, Direction};
 
 use record::{
@@ -33,6 +30,7 @@ pub(crate) struct Entry {
     words: [AtomicU64; WORDS],
 }
 
+#[cfg(not(all(test, feature = "interleavings")))]
 const _: () = assert!(size_of::<Entry>() == 128);
 
 impl Entry {

@@ -17,6 +17,8 @@
 //! view       a copy of a flow          stats     what became of them
 //! bucket  entry  hash    the memory layout: tags, 128 bytes a flow, the keyed placement
 //!
+//! sync       atomics, which a test can replace
+//!
 //! fragment   later fragments follow the first one
 //! ```
 
@@ -34,6 +36,7 @@ mod packet;
 mod sctp;
 mod state;
 mod stats;
+mod sync;
 mod table;
 mod tcp;
 mod time;
@@ -41,6 +44,9 @@ mod timeout;
 mod track;
 mod udp;
 mod view;
+
+#[cfg(all(test, feature = "interleavings"))]
+mod interleavings;
 
 pub use addr::Addr;
 pub use decision::{Decision, Epoch, Way};

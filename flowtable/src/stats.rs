@@ -1,8 +1,8 @@
 //! What became of the flows, in numbers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use crossbeam::utils::CachePadded;
+
+use crate::sync::{AtomicU64, Ordering};
 
 /// Counts since the table was made. Every flow that opened is still there or ended in one way:
 /// `opened == len + expired + removed + evicted + reopened` when nobody writes.

@@ -11,8 +11,6 @@
 //! takes no lock, and writes only the flow it found. Opening takes both buckets' locks, in the order of
 //! their numbers, and ending the one of its slot, both for a bounded time.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use crossbeam::utils::CachePadded;
 use thiserror::Error;
 
@@ -21,6 +19,7 @@ use crate::entry::{Clock, Entry, Generation};
 use crate::hash::KeyedHash;
 use crate::key::{End, Key};
 use crate::stats::{Counters, bump};
+use crate::sync::{AtomicUsize, Ordering};
 use crate::timeout::{TimeoutTicks, tick};
 use crate::track::{self, Pickup, Step};
 use crate::{
