@@ -63,7 +63,9 @@ fn udp(flow: u16) -> Packet {
 
 fn together(threads: Vec<Box<dyn FnOnce() + Send>>) {
     let running: Vec<_> = threads.into_iter().map(thread::spawn).collect();
-    running.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in running {
+        thread.join().unwrap();
+    }
 }
 
 macro_rules! threads {

@@ -34,7 +34,7 @@ pub struct Known {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Refusal {
     /// There is no such flow, and this is no opening packet: a TCP segment other than SYN, an
-    /// ICMP answer, an SCTP packet other than INIT.
+    /// ICMP answer, an SCTP packet other than INIT. Or its verification tag is not the association's.
     NoFlow,
     /// The TCP flow is there but such a segment cannot come now: by the flow's state, or beyond the
     /// receiver's window. Or no TCP sends such flags.
@@ -131,6 +131,7 @@ pub(crate) fn step(flow: &Locked<'_>, direction: Direction, packet: &Packet, tic
                     (FlowState::Sctp(state), assurance)
                 }
                 sctp::Step::Reopen => return Step::Reopens,
+                sctp::Step::Refuse => return Step::Refused(Refusal::NoFlow),
             }
         }
         (FlowState::Other(state), Transport::Other) => {
