@@ -12,9 +12,10 @@ use shuttle::{Config as Orders, MaxSteps, Runner, thread};
 
 use crate::{
     Addr, Config, Decision, Epoch, ExpiryCursor, FlowTable, FlowView, HashSecret, IpProtocol, OpenError,
-    Packet, Time, Timeouts, Track, Transport, Tuple, Way,
+    Packet, Quota, Time, Timeouts, Track, Transport, Tuple, Usage, Way,
 };
 
+const OWNERS: u16 = 4;
 const LEN_BYTES: u32 = 60;
 const NOW: Time = Time::from_nanos(1 << 40);
 
@@ -37,7 +38,7 @@ fn table(capacity: usize) -> Arc<FlowTable> {
         timeouts: Timeouts::default(),
         pickup_until: Time::default(),
     };
-    Arc::new(FlowTable::new(config).unwrap())
+    Arc::new(FlowTable::new(config).unwrap().with_quota(Quota { flows: 9, half_open: 9 }))
 }
 
 fn decision(number: u32) -> Decision {
@@ -46,7 +47,7 @@ fn decision(number: u32) -> Decision {
         egress: number + 1,
         ingress: number + 2,
         way: Way::Bridge,
-        port: number as u16,
+        port: number as u16 % OWNERS,
     }
 }
 
@@ -88,6 +89,12 @@ fn assert_balanced(table: &FlowTable) {
     assert_eq!(views.len(), table.len());
     let tagged: u32 = table.buckets.iter().map(|bucket| bucket.occupied().size()).sum();
     assert_eq!(tagged as usize, table.len());
+    for owner in 0..OWNERS {
+        let of_owner = |view: &&FlowView| view.decision.port == owner;
+        let own: Vec<_> = views.iter().filter(of_owner).collect();
+        let half_open = own.iter().filter(|view| view.state.is_half_open()).count() as u32;
+        assert_eq!(table.usage(owner), Usage { flows: own.len() as u32, half_open });
+    }
     for view in &views {
         assert_whole(view);
         assert_eq!(table.find(&view.original).map(|found| found.0), Some(*view));
@@ -179,6 +186,7 @@ fn a_flow_ends_once_whoever_ends_it() {
             table.open(&udp(2), decision(2), later).unwrap(),
             table.remove(id),
             table.track(&udp(1), later),
+            table.redecide(id, decision(3)),
         );
         assert_balanced(&table);
         assert_eq!((table.len(), table.stats().opened), (1, 2));

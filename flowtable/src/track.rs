@@ -2,6 +2,7 @@
 
 use crate::entry::{Clock, Locked, Memory};
 use crate::key::Key;
+use crate::quota::Quotas;
 use crate::state::{Assurance, FlowState, ReplyState, SctpState, UdpState};
 use crate::{Decision, Direction, FlowId, IcmpRole, Packet, Time, Transport, Tuple};
 use crate::{icmp, sctp, tcp, udp};
@@ -101,7 +102,13 @@ pub(crate) fn opening(packet: &Packet) -> (FlowState, Memory) {
 
 /// Takes `packet` into its locked flow, and counts it if it is admitted. `tick` is the time.
 #[inline]
-pub(crate) fn step(flow: &Locked<'_>, direction: Direction, packet: &Packet, tick: u64) -> Step {
+pub(crate) fn step(
+    flow: &Locked<'_>,
+    direction: Direction,
+    packet: &Packet,
+    tick: u64,
+    quotas: &Quotas,
+) -> Step {
     let clock = flow.clock();
     let (state, assurance) = match (clock.state, &packet.transport) {
         (FlowState::Tcp(state), Transport::Tcp(segment)) => {
@@ -143,6 +150,9 @@ pub(crate) fn step(flow: &Locked<'_>, direction: Direction, packet: &Packet, tic
     // Workers read the clock apart from each other: time on a flow does not go back.
     let renewed = Clock { last_seen: clock.last_seen.max(tick), state, assurance };
     if renewed != clock {
+        if state != clock.state {
+            quotas.follow(flow.owner(), clock.state, state);
+        }
         flow.set_clock(renewed);
     }
     flow.count(direction, packet.len_bytes);

@@ -2,7 +2,7 @@
 //!
 //! | word | holds |
 //! |---|---|
-//! | 0 | ports, protocol and asker 41, originator 1, way 1, first port 16 |
+//! | 0 | ports, protocol and asker 41, originator 1, way 1, first port (the owner) 16 |
 //! | 1, 2 | low address |
 //! | 3 | clock: last seen 44, state 5, assurance 1, opened (high part) 14 |
 //! | 4, 5 | epoch 32, egress 32; ingress 32, opened (low part) 32 |
@@ -139,8 +139,13 @@ pub(super) fn decision(name: u64, first: u64, second: u64) -> Decision {
         egress: first as u32,
         ingress: (second >> 32) as u32,
         way: if name >> WAY_SHIFT & 1 == 0 { Way::Shortcut } else { Way::Bridge },
-        port: (name >> PORT_SHIFT) as u16,
+        port: owner(name),
     }
+}
+
+#[inline]
+pub(super) fn owner(name: u64) -> u16 {
+    (name >> PORT_SHIFT) as u16
 }
 
 pub(super) fn set_decision(words: &mut [u64; WORDS], decision: &Decision) {
