@@ -95,12 +95,16 @@ drop_reasons! {
     PolicyIngress = "policy-ingress",
     /// A packet that belongs to no flow and may not open one.
     NoFlow = "no-flow",
-    /// A TCP segment its connection's state does not admit.
+    /// A TCP segment that its connection's state or window does not admit.
     TcpInvalid = "tcp-invalid",
     /// An ICMP error about no known flow.
     IcmpUnrelated = "icmp-unrelated",
     /// The flow table is full.
     FlowTableFull = "flow-table-full",
+    /// The pod has as many flows as one pod may have.
+    FlowQuota = "flow-quota",
+    /// The pod has as many unanswered and half-open flows as one pod may have.
+    HalfOpenQuota = "half-open-quota",
     /// The transmit ring did not take the frame.
     TxFull = "tx-full",
 }

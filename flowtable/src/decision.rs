@@ -25,6 +25,7 @@ pub struct Decision {
     pub ingress: u32,
     /// How the opening frame left.
     pub way: Way,
-    /// The guarded port at which the flow was first seen.
-    pub port: u16,
+    /// Whose the flow is: the guarded port at which it was first seen, and which way it passed it,
+    /// as the dataplane numbers them. Quotas count by it.
+    pub owner: u16,
 }

@@ -9,11 +9,8 @@
 
 mod record;
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
-
-use crossbeam::utils::Backoff;
-
 use crate::key::{End, Key};
+use crate::sync::{AtomicU64, Backoff, Ordering, fence};
 use crate::{Decision, Direction};
 
 use record::{
@@ -33,6 +30,7 @@ pub(crate) struct Entry {
     words: [AtomicU64; WORDS],
 }
 
+#[cfg(not(all(test, feature = "interleavings")))]
 const _: () = assert!(size_of::<Entry>() == 128);
 
 impl Entry {
@@ -200,6 +198,12 @@ impl Locked<'_> {
         decision(self.word(NAME), self.word(CAUSES), self.word(CAUSES + 1))
     }
 
+    /// [`Decision::port`] alone.
+    #[inline]
+    pub(crate) fn owner(&self) -> u16 {
+        record::owner(self.word(NAME))
+    }
+
     pub(crate) fn set_decision(&self, decision: &Decision) {
         let mut words = std::array::from_fn(|index| self.word(index));
         record::set_decision(&mut words, decision);
@@ -216,14 +220,19 @@ impl Locked<'_> {
         }
     }
 
+    /// Keeps `memory`, which was `before`; most packets change one word of it or none.
     #[inline]
-    pub(crate) fn set_memory(&self, memory: &Memory) {
+    pub(crate) fn set_memory(&self, before: &Memory, memory: &Memory) {
         for side in 0..2 {
-            let packets = self.word(PACKETS + side) & PACKETS_MASK;
-            self.set_word(PACKETS + side, packets | u64::from(memory.marks[side]) << PACKET_BITS);
+            if memory.marks[side] != before.marks[side] {
+                let packets = self.word(PACKETS + side) & PACKETS_MASK;
+                self.set_word(PACKETS + side, packets | u64::from(memory.marks[side]) << PACKET_BITS);
+            }
         }
-        for (index, word) in [MEMORY, MEMORY + 1, WINDOWS].into_iter().zip(memory.words) {
-            self.set_word(index, word);
+        for (index, word) in [MEMORY, MEMORY + 1, WINDOWS].into_iter().enumerate() {
+            if memory.words[index] != before.words[index] {
+                self.set_word(word, memory.words[index]);
+            }
         }
     }
 
@@ -252,75 +261,4 @@ impl Drop for Locked<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::state::{Assurance, FlowState, UdpState};
-    use crate::{Addr, Epoch, IpProtocol, Tuple, Way};
-
-    fn record(port: u16) -> Record {
-        let tuple = Tuple {
-            source: Addr::from_v4([10, 0, 0, 1]),
-            destination: Addr::from_v4([10, 0, 0, 2]),
-            source_port: port,
-            destination_port: 53,
-            protocol: IpProtocol::UDP,
-        };
-        let state = FlowState::Udp(UdpState::Unreplied);
-        Record {
-            key: Key::of(&tuple).0,
-            originator: End::Low,
-            decision: Decision { epoch: Epoch(1), egress: 2, ingress: 3, way: Way::Shortcut, port: 4 },
-            clock: Clock { last_seen: 7, state, assurance: Assurance::Tentative },
-            opened: 7,
-            packets: [1, 0],
-            bytes: [60, 0],
-            memory: Memory::default(),
-        }
-    }
-
-    #[test]
-    fn a_slot_changes_hands_by_generations() {
-        let entry = Entry::default();
-        assert!(!entry.generation().is_live());
-        assert_eq!(entry.snapshot(), None);
-
-        let first = entry.fill(&record(1));
-        assert_eq!(entry.generation_of(&record(1).key), Some(first));
-        assert_eq!(entry.generation_of(&record(2).key), None);
-        assert_eq!(entry.snapshot(), Some((first, record(1))));
-
-        entry.lock(first).unwrap().retire();
-        assert_eq!(entry.generation_of(&record(1).key), None);
-        assert!(entry.lock(first).is_none());
-
-        let second = entry.fill(&record(2));
-        assert_ne!(first, second);
-        assert!(entry.lock(first).is_none());
-        assert_eq!(entry.snapshot(), Some((second, record(2))));
-    }
-
-    #[test]
-    fn writes_stay_in_their_fields_and_their_generation() {
-        let entry = Entry::default();
-        let generation = entry.fill(&record(1));
-        // The write counter must not run into the generation.
-        entry.version.store(u64::from(generation.0) << 32 | (WRITES_MASK & !BUSY), Ordering::Relaxed);
-        let mut expected = record(1);
-
-        let flow = entry.lock(generation).unwrap();
-        flow.count(Direction::Reply, 1500);
-        (expected.packets[1], expected.bytes[1]) = (1, 1500);
-        expected.memory = Memory { marks: [0xffff, 0x8001], words: [1, u64::MAX, 3] };
-        flow.set_memory(&expected.memory);
-        assert_eq!(flow.memory(), expected.memory);
-        expected.decision = Decision { epoch: Epoch(9), egress: 8, ingress: 7, way: Way::Bridge, port: 6 };
-        flow.set_decision(&expected.decision);
-        assert_eq!(flow.decision(), expected.decision);
-        expected.clock.last_seen = 99;
-        flow.set_clock(expected.clock);
-        assert_eq!(flow.opened(), 7);
-        drop(flow);
-
-        assert_eq!(entry.snapshot(), Some((generation, expected)));
-    }
-}
+mod tests;

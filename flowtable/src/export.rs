@@ -6,7 +6,7 @@
 //! | 32, 34 | their ports |
 //! | 36, 37, 38 | protocol, state, bits: assured, bridge |
 //! | 39 | 0 |
-//! | 40, 42, 44 | port where it was first seen; the tracker's marks |
+//! | 40, 42, 44 | owner; the tracker's marks |
 //! | 46 | 0 |
 //! | 48, 56 | when it opened and when it had its last packet, in nanoseconds |
 //! | 64, 80 | packets and bytes: original, reply |
@@ -26,7 +26,7 @@ use crate::timeout::{tick, tick_start};
 use crate::{Addr, Assurance, Decision, Epoch, FlowId, FlowState, IpProtocol, Time, Tuple, Way};
 
 /// Says how exported flows are to be read.
-pub const EXPORT_FORMAT: u32 = 1;
+pub const EXPORT_FORMAT: u32 = 2;
 
 /// Bytes of an exported flow.
 pub const EXPORT_LEN_BYTES: usize = 120;
@@ -41,7 +41,7 @@ pub struct ExportedFlow {
     state: FlowState,
     assurance: Assurance,
     way: Way,
-    port: u16,
+    owner: u16,
     opened: Time,
     last_seen: Time,
     packets: [u64; 2],
@@ -92,7 +92,7 @@ impl FlowTable {
                 state: record.clock.state,
                 assurance: record.clock.assurance,
                 way: record.decision.way,
-                port: record.decision.port,
+                owner: record.decision.owner,
                 opened: tick_start(record.opened),
                 last_seen: tick_start(record.clock.last_seen),
                 packets: record.packets,
@@ -103,7 +103,7 @@ impl FlowTable {
     }
 
     /// Takes in a flow as it was, but for its verdict: it has none, and its epoch is 0, so that it
-    /// is decided when it is next looked at.
+    /// is decided when it is next looked at. It counts for its owner whatever the quota.
     pub fn import(&self, flow: &ExportedFlow, now: Time) -> Result<FlowId, ImportError> {
         let (key, originator) = Key::of(&flow.original);
         let key = if key.needs_asker() { key.asked_by(originator) } else { key };
@@ -123,10 +123,11 @@ impl FlowTable {
             bump(&self.counters.full);
             return Err(ImportError::Full);
         };
+        self.quotas.adopt(flow.owner, flow.state);
         let generation = self.entries[slot].fill(&Record {
             key,
             originator,
-            decision: Decision { epoch: Epoch(0), egress: 0, ingress: 0, way: flow.way, port: flow.port },
+            decision: Decision { epoch: Epoch(0), egress: 0, ingress: 0, way: flow.way, owner: flow.owner },
             clock,
             opened: tick(flow.opened.min(last_seen)),
             packets: flow.packets,
@@ -158,7 +159,7 @@ impl ExportedFlow {
         let assured = if self.assurance == Assurance::Assured { ASSURED } else { 0 };
         let bridge = if self.way == Way::Bridge { BRIDGE } else { 0 };
         put(&[protocol.0, self.state.code(), assured | bridge, 0]);
-        for half in [self.port, self.memory.marks[0], self.memory.marks[1], 0] {
+        for half in [self.owner, self.memory.marks[0], self.memory.marks[1], 0] {
             put(&half.to_le_bytes());
         }
         let times = [self.opened.nanos(), self.last_seen.nanos()];
@@ -174,7 +175,7 @@ impl ExportedFlow {
         let (source, destination) = (Addr::from_bits(rest.u128()), Addr::from_bits(rest.u128()));
         let (source_port, destination_port) = (rest.u16(), rest.u16());
         let [protocol, state, bits, reserved] = rest.take();
-        let (port, marks) = (rest.u16(), [rest.u16(), rest.u16()]);
+        let (owner, marks) = (rest.u16(), [rest.u16(), rest.u16()]);
         if bits & !(ASSURED | BRIDGE) != 0 || reserved != 0 || rest.u16() != 0 {
             return Err(MalformedFlow::Reserved);
         }
@@ -193,7 +194,7 @@ impl ExportedFlow {
             state: state_of(protocol, state).ok_or(MalformedFlow::State { protocol, state })?,
             assurance: if bits & ASSURED == 0 { Assurance::Tentative } else { Assurance::Assured },
             way: if bits & BRIDGE == 0 { Way::Shortcut } else { Way::Bridge },
-            port,
+            owner,
             opened,
             last_seen,
             packets: [rest.u64(), rest.u64()],

@@ -7,14 +7,14 @@
 
 mod runs;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::config::{ConfigError, MAX_CAPACITY};
 use crate::hash::KeyedHash;
 use crate::key::Key;
 use crate::stats::bump;
-use crate::table::{ConfigError, MAX_CAPACITY};
+use crate::sync::{AtomicU64, Ordering};
 use crate::{Addr, HashSecret, IpProtocol, Time, Tuple};
 
 use runs::{Fit, Runs};

@@ -10,19 +10,24 @@
 //! decision   what the gateway decided when the flow opened
 //! time       monotonic time as an argument
 //!
+//! config     what a table is made from
 //! table      the flows, and what may be asked of them    open    recording, making room
 //! track      a packet meets its flow, or may open one    expiry  forgetting in slices
 //! tcp  udp  icmp  sctp   what each protocol makes of a packet
 //! state      where a flow stands       timeout   for how long
 //! view       a copy of a flow          stats     what became of them
 //! export     flows as bytes, and back
+//! quota      how many flows each owner may have
 //! bucket  entry  hash    the memory layout: tags, 128 bytes a flow, the keyed placement
+//!
+//! sync       atomics, which a test can replace
 //!
 //! fragment   later fragments follow the first one
 //! ```
 
 mod addr;
 mod bucket;
+mod config;
 mod decision;
 mod entry;
 mod expiry;
@@ -33,9 +38,11 @@ mod icmp;
 mod key;
 mod open;
 mod packet;
+mod quota;
 mod sctp;
 mod state;
 mod stats;
+mod sync;
 mod table;
 mod tcp;
 mod time;
@@ -44,7 +51,11 @@ mod track;
 mod udp;
 mod view;
 
+#[cfg(all(test, feature = "interleavings"))]
+mod interleavings;
+
 pub use addr::Addr;
+pub use config::{Config, ConfigError, MAX_CAPACITY};
 pub use decision::{Decision, Epoch, Way};
 pub use expiry::ExpiryCursor;
 pub use export::{EXPORT_FORMAT, EXPORT_LEN_BYTES, ExportedFlow, ImportError, MalformedFlow};
@@ -53,9 +64,10 @@ pub use hash::HashSecret;
 pub use key::{Direction, IpProtocol, Tuple};
 pub use open::OpenError;
 pub use packet::{IcmpRole, Packet, TcpFlags, TcpSegment, Transport};
+pub use quota::{Exceeded, Quota, Usage};
 pub use state::{Assurance, FlowState, ReplyState, SctpState, TcpState, UdpState};
 pub use stats::TableStats;
-pub use table::{Config, ConfigError, FlowTable, MAX_CAPACITY};
+pub use table::FlowTable;
 pub use time::Time;
 pub use timeout::Timeouts;
 pub use track::{Known, Refusal, Track};

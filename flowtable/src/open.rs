@@ -5,12 +5,12 @@ use thiserror::Error;
 use crate::bucket::{BucketLock, WAYS, Ways};
 use crate::entry::{Clock, Locked, Record};
 use crate::key::Key;
-use crate::state::Assurance;
+use crate::state::{Assurance, FlowState};
 use crate::stats::bump;
 use crate::table::{FlowTable, Place};
 use crate::timeout::tick;
 use crate::track;
-use crate::{Decision, FlowId, Packet, Refusal, Time};
+use crate::{Decision, Exceeded, FlowId, Packet, Refusal, Time};
 
 /// Why a flow was not recorded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -24,6 +24,9 @@ pub enum OpenError {
     /// This packet may not open a flow.
     #[error("the packet may not open a flow")]
     NotAnOpener(Refusal),
+    /// The owner, [`Decision::owner`], has as many flows as its quota allows; nothing was given up.
+    #[error("the owner of the flow has too many: {0:?}")]
+    Quota(Exceeded),
 }
 
 /// A flow goes to its first bucket, where lookups begin, until only this many slots are left
@@ -65,27 +68,35 @@ impl FlowTable {
         let tick = tick(now);
         let lock = self.lock_place(&place);
 
+        let (state, memory) = track::opening(packet);
         let existing = self.locate(&key, &place);
-        let slot = match existing {
-            Some((slot, generation)) => {
-                let flow = self.entries[slot].lock(generation);
-                match flow {
-                    Some(flow) if self.has_expired(flow.clock(), tick) => {
-                        flow.retire();
-                        bump(&self.counters.expired);
-                        slot
-                    }
-                    // Both locks are held: the flow cannot have gone meanwhile.
-                    _ => return Err(OpenError::Exists(FlowId::new(slot, generation))),
+        let slot = if let Some((slot, generation)) = existing {
+            let flow = self.entries[slot].lock(generation);
+            match flow {
+                Some(flow) if self.has_expired(flow.clock(), tick) => {
+                    // Its own place in the quota is free again.
+                    self.retire(flow);
+                    bump(&self.counters.expired);
+                    self.charge(decision.owner, state).inspect_err(|_| {
+                        if let Some(bucket) = lock.of(slot / WAYS) {
+                            bucket.vacate(slot % WAYS);
+                        }
+                        self.unreserve();
+                    })?;
+                    slot
                 }
+                // Both locks are held: the flow cannot have gone meanwhile.
+                _ => return Err(OpenError::Exists(FlowId::new(slot, generation))),
             }
-            None => self.room(&place, tick).ok_or_else(|| {
+        } else {
+            self.charge(decision.owner, state)?;
+            self.room(&place, tick).ok_or_else(|| {
+                self.quotas.release(decision.owner, state);
                 bump(&self.counters.full);
                 OpenError::Full
-            })?,
+            })?
         };
 
-        let (state, memory) = track::opening(packet);
         let generation = self.entries[slot].fill(&Record {
             key,
             originator: sender,
@@ -101,6 +112,16 @@ impl FlowTable {
         }
         bump(&self.counters.opened);
         Ok(FlowId::new(slot, generation))
+    }
+
+    pub(crate) fn charge(&self, owner: u16, state: FlowState) -> Result<(), OpenError> {
+        self.quotas.charge(owner, state).map_err(|exceeded| {
+            bump(match exceeded {
+                Exceeded::Flows => &self.counters.over_flow_quota,
+                Exceeded::HalfOpen => &self.counters.over_half_open_quota,
+            });
+            OpenError::Quota(exceeded)
+        })
     }
 
     pub(crate) fn lock_place(&self, place: &Place) -> PlaceLock<'_> {
@@ -159,7 +180,7 @@ impl FlowTable {
     /// The slot stays counted in, for the flow that takes it.
     fn give_up(&self, flow: Locked<'_>, tick: u64) {
         let expired = self.has_expired(flow.clock(), tick);
-        flow.retire();
+        self.retire(flow);
         bump(if expired { &self.counters.expired } else { &self.counters.evicted });
     }
 

@@ -1,8 +1,10 @@
-//! SCTP: the association's states by the first chunk of each packet (RFC 9260, section 4).
+//! SCTP: the association's states by the first chunk of each packet (RFC 9260, section 4), and its
+//! verification tags (8.5), after `net/netfilter/nf_conntrack_proto_sctp.c`.
 //!
 //! Only the first chunk is known, so bundled control chunks that matter come first by the RFC's
 //! own rules (6.10: INIT, INIT ACK and SHUTDOWN COMPLETE travel alone; COOKIE ECHO and COOKIE ACK
-//! come before DATA).
+//! come before DATA). The tags that INIT and INIT ACK propose lie deeper; they are learned from the
+//! first packet that carries them, which is part of the handshake.
 
 use crate::Direction;
 use crate::entry::Memory;
@@ -19,26 +21,57 @@ mod chunk {
     pub(super) const SHUTDOWN_COMPLETE: u8 = 14;
 }
 
-/// The verification tag of each direction, once a packet other than INIT has shown it.
+/// The verification tags of each direction, indexed by it; 0, which no association uses (RFC 9260,
+/// 5.3.1), is "not yet known".
 #[derive(Clone, Copy)]
 struct Tags {
-    /// Indexed by direction; 0, which no association uses (RFC 9260, 5.3.1), is "not yet known".
+    /// Those in force.
     seen: [u32; 2],
+    /// Those of a restart under way (RFC 9260, 5.2), and after it those that were in force before: what
+    /// the other worker still holds may carry them.
+    others: [u32; 2],
+    /// An INIT came on an association that lives.
+    is_restarting: bool,
 }
 
 impl Tags {
     fn load(memory: &Memory) -> Self {
-        Self { seen: [memory.words[0] as u32, (memory.words[0] >> 32) as u32] }
+        let pair = |word: u64| [word as u32, (word >> 32) as u32];
+        Self {
+            seen: pair(memory.words[0]),
+            others: pair(memory.words[1]),
+            is_restarting: memory.marks[0] & 1 == 1,
+        }
     }
 
     fn store(self, memory: &mut Memory) {
-        memory.words[0] = u64::from(self.seen[0]) | u64::from(self.seen[1]) << 32;
+        let word = |pair: [u32; 2]| u64::from(pair[0]) | u64::from(pair[1]) << 32;
+        memory.words[0] = word(self.seen);
+        memory.words[1] = word(self.others);
+        memory.marks[0] = u16::from(self.is_restarting);
     }
 
     /// Whether a packet that ends the association carries one of its tags. A sender that has lost
     /// the association reflects the tag it was sent (RFC 9260, 8.5.1, the T bit).
-    fn know(self, tag: u32) -> bool {
-        tag != 0 && self.seen.contains(&tag)
+    fn know(&self, tag: u32) -> bool {
+        self.seen.contains(&tag) || self.is_restarting && self.others.contains(&tag)
+    }
+
+    /// Whether a packet in `direction` may carry `tag`; the first one tells it.
+    fn take(&mut self, direction: Direction, tag: u32) -> bool {
+        let seen = &mut self.seen[direction.index()];
+        if *seen == 0 {
+            *seen = tag;
+        }
+        *seen == tag || self.others[direction.index()] == tag
+    }
+
+    /// Takes the tags of the restart into force, once both are known.
+    fn finish_restart(&mut self) {
+        if self.is_restarting && !self.others.contains(&0) {
+            std::mem::swap(&mut self.seen, &mut self.others);
+            self.is_restarting = false;
+        }
     }
 }
 
@@ -55,10 +88,11 @@ pub(crate) enum Step {
     Admit(SctpState, Assurance),
     /// It starts another association on the same ports: to be decided anew.
     Reopen,
+    /// Its tag is not the association's: its receiver would drop it.
+    Refuse,
 }
 
 /// Takes one packet in `direction`.
-#[allow(clippy::match_same_arms, reason = "one arm a rule, in the order of the association's life")]
 pub(crate) fn step(
     state: SctpState,
     memory: &mut Memory,
@@ -66,114 +100,75 @@ pub(crate) fn step(
     verification_tag: u32,
     first_chunk: u8,
 ) -> Step {
-    use SctpState::{
-        Closed, CookieEchoed, CookieWait, Established, ShutdownAckSent, ShutdownReceived, ShutdownSent,
-    };
+    use SctpState::{Closed, CookieEchoed, CookieWait};
     let mut tags = Tags::load(memory);
-    if state == Closed && first_chunk == chunk::INIT {
-        return Step::Reopen;
-    }
-    let ends = first_chunk == chunk::ABORT || first_chunk == chunk::SHUTDOWN_COMPLETE;
-    let next = match (first_chunk, state, direction) {
-        // A forged end must know a tag (RFC 9260, 8.5); otherwise the receiver drops it, and so
-        // the association goes on. An INIT that is refused is answered with the tag it proposed,
-        // which was not read: then there is nothing to lose.
-        (chunk::ABORT, CookieWait, Direction::Reply) => Closed,
-        (chunk::ABORT, ..) if tags.know(verification_tag) => Closed,
-        (chunk::SHUTDOWN_COMPLETE, ShutdownAckSent, _) if tags.know(verification_tag) => Closed,
-        (chunk::COOKIE_ECHO, CookieWait, Direction::Original) => CookieEchoed,
-        (chunk::COOKIE_ACK, CookieEchoed, Direction::Reply) => Established,
-        (chunk::SHUTDOWN, Established, Direction::Original) => ShutdownSent,
-        (chunk::SHUTDOWN, Established, Direction::Reply) => ShutdownReceived,
-        (chunk::SHUTDOWN_ACK, Established | ShutdownSent | ShutdownReceived, _) => ShutdownAckSent,
-        _ => state,
+    let next = match advance(state, &mut tags, direction, verification_tag, first_chunk) {
+        Ok(next) => next,
+        Err(step) => return step,
     };
-    let seen = &mut tags.seen[direction.index()];
-    // INIT travels with tag 0; an end of the association may carry the other direction's tag. A
-    // restart (RFC 9260, 5.2) brings new tags with its COOKIE ECHO and COOKIE ACK.
-    let brings_tag = matches!(first_chunk, chunk::INIT_ACK | chunk::COOKIE_ECHO | chunk::COOKIE_ACK);
-    if !ends && first_chunk != chunk::INIT && (*seen == 0 || brings_tag) {
-        *seen = verification_tag;
-    }
     tags.store(memory);
     let assurance = match next {
         CookieWait | CookieEchoed | Closed => Assurance::Tentative,
-        Established | ShutdownSent | ShutdownReceived | ShutdownAckSent => Assurance::Assured,
+        _ => Assurance::Assured,
     };
     Step::Admit(next, assurance)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use Direction::{Original, Reply};
-
-    /// Tags: the responder's, carried by the originator, and the other way round.
-    const TO_RESPONDER: u32 = 0xaaaa;
-    const TO_ORIGINATOR: u32 = 0xbbbb;
-
-    fn run(packets: &[(Direction, u32, u8, SctpState)]) -> (SctpState, Memory) {
-        let (mut state, mut memory) = (SctpState::CookieWait, Memory::default());
-        for &(direction, tag, chunk, expected) in packets {
-            let Step::Admit(next, _) = step(state, &mut memory, direction, tag, chunk) else {
-                panic!("{chunk} reopened in {state:?}")
-            };
-            assert_eq!(next, expected, "chunk {chunk} in {state:?}");
-            state = next;
+/// The state after a packet, or why it does not belong to the association.
+#[allow(clippy::match_same_arms, reason = "one arm a rule, in the order of the association's life")]
+fn advance(
+    state: SctpState,
+    tags: &mut Tags,
+    direction: Direction,
+    tag: u32,
+    first_chunk: u8,
+) -> Result<SctpState, Step> {
+    use SctpState::{
+        Closed, CookieEchoed, CookieWait, Established, ShutdownAckSent, ShutdownReceived, ShutdownSent,
+    };
+    match (first_chunk, state) {
+        // INIT has tag 0, and nothing else has (RFC 9260, 8.5.1).
+        _ if (first_chunk == chunk::INIT) != (tag == 0) => return Err(Step::Refuse),
+        (chunk::INIT, Closed) => return Err(Step::Reopen),
+        (chunk::INIT, CookieWait) => return Ok(CookieWait),
+        (chunk::INIT, _) => {
+            tags.is_restarting = true;
+            return Ok(state);
         }
-        (state, memory)
-    }
-
-    const HANDSHAKE: [(Direction, u32, u8, SctpState); 5] = [
-        (Original, 0, chunk::INIT, SctpState::CookieWait),
-        (Reply, TO_ORIGINATOR, chunk::INIT_ACK, SctpState::CookieWait),
-        (Original, TO_RESPONDER, chunk::COOKIE_ECHO, SctpState::CookieEchoed),
-        (Reply, TO_ORIGINATOR, chunk::COOKIE_ACK, SctpState::Established),
-        (Original, TO_RESPONDER, 0, SctpState::Established),
-    ];
-
-    #[test]
-    fn an_association_lives_and_shuts_down() {
-        let (state, mut memory) = run(&HANDSHAKE);
-        let (next, _) = run(&[
-            &HANDSHAKE[..],
-            &[
-                (Reply, TO_ORIGINATOR, chunk::SHUTDOWN, SctpState::ShutdownReceived),
-                (Reply, TO_ORIGINATOR, chunk::SHUTDOWN, SctpState::ShutdownReceived),
-                (Original, TO_RESPONDER, chunk::SHUTDOWN_ACK, SctpState::ShutdownAckSent),
-                (Reply, TO_ORIGINATOR, chunk::SHUTDOWN_COMPLETE, SctpState::Closed),
-            ],
-        ]
-        .concat());
-        assert_eq!(step(next, &mut memory, Original, 0, chunk::INIT), Step::Reopen);
-        assert_eq!(
-            step(state, &mut memory, Original, TO_RESPONDER, 0),
-            Step::Admit(SctpState::Established, Assurance::Assured)
-        );
-    }
-
-    #[test]
-    fn only_a_known_tag_ends_an_association() {
-        let (state, mut memory) = run(&HANDSHAKE);
-        for (direction, tag, expected) in [
-            (Original, 1, SctpState::Established),
-            (Reply, 0, SctpState::Established),
-            (Reply, TO_ORIGINATOR, SctpState::Closed),
-            (Reply, TO_RESPONDER, SctpState::Closed),
-        ] {
-            let Step::Admit(next, _) = step(state, &mut memory, direction, tag, chunk::ABORT) else {
-                panic!()
-            };
-            assert_eq!(next, expected);
+        // Until there is a cookie, both ends may still change their minds about the tags.
+        (chunk::INIT_ACK, CookieWait) => {
+            tags.seen[direction.index()] = tag;
+            return Ok(CookieWait);
         }
+        (chunk::INIT_ACK | chunk::COOKIE_ECHO | chunk::COOKIE_ACK, _) if tags.is_restarting => {
+            tags.others[direction.index()] = tag;
+            if first_chunk == chunk::COOKIE_ACK {
+                tags.finish_restart();
+            }
+        }
+        // An INIT that is refused is answered with the tag it proposed, which was not read: then
+        // there is nothing to lose.
+        (chunk::ABORT, CookieWait) => {
+            return Ok(if direction == Direction::Reply { Closed } else { CookieWait });
+        }
+        (chunk::ABORT, _) if tags.know(tag) => return Ok(Closed),
+        (chunk::SHUTDOWN_COMPLETE, ShutdownAckSent | Closed) if tags.know(tag) => return Ok(Closed),
+        (chunk::SHUTDOWN_COMPLETE, _) if tags.know(tag) => return Ok(state),
+        (chunk::ABORT | chunk::SHUTDOWN_COMPLETE, _) => return Err(Step::Refuse),
+        _ => {}
     }
-
-    #[test]
-    fn a_refused_init_closes_at_once() {
-        let mut memory = Memory::default();
-        assert_eq!(
-            step(SctpState::CookieWait, &mut memory, Reply, 77, chunk::ABORT),
-            Step::Admit(SctpState::Closed, Assurance::Tentative)
-        );
+    if !tags.take(direction, tag) {
+        return Err(Step::Refuse);
     }
+    Ok(match (first_chunk, state, direction) {
+        (chunk::COOKIE_ECHO, CookieWait, _) => CookieEchoed,
+        (chunk::COOKIE_ACK, CookieEchoed, _) => Established,
+        (chunk::SHUTDOWN, Established, Direction::Original) => ShutdownSent,
+        (chunk::SHUTDOWN, Established, Direction::Reply) => ShutdownReceived,
+        (chunk::SHUTDOWN_ACK, Established | ShutdownSent | ShutdownReceived, _) => ShutdownAckSent,
+        _ => state,
+    })
 }
+
+#[cfg(test)]
+mod tests;

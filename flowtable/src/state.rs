@@ -172,6 +172,14 @@ impl FlowState {
         )
     }
 
+    /// Whether the flow still opens: unanswered, or answered and not confirmed. What a flood of openings
+    /// is made of, whether the other end answers it or not.
+    #[inline]
+    pub(crate) const fn is_half_open(self) -> bool {
+        self.is_unanswered()
+            || matches!(self, Self::Tcp(TcpState::SynRecv) | Self::Sctp(SctpState::CookieEchoed))
+    }
+
     /// Whether the flow is over and is only remembered for stragglers.
     #[inline]
     pub(crate) const fn is_finished(self) -> bool {

@@ -1,8 +1,8 @@
 //! What became of the flows, in numbers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use crossbeam::utils::CachePadded;
+
+use crate::sync::{AtomicU64, Ordering};
 
 /// Counts since the table was made. Every flow that opened is still there or ended in one way:
 /// `opened == len + expired + removed + evicted + reopened` when nobody writes.
@@ -20,6 +20,10 @@ pub struct TableStats {
     pub reopened: u64,
     /// Flows not recorded because there was no room and nothing to give up.
     pub full: u64,
+    /// Flows not recorded because their owner had as many as it may.
+    pub over_flow_quota: u64,
+    /// Flows not recorded because their owner had as many half-open ones as it may.
+    pub over_half_open_quota: u64,
 }
 
 /// The living form of [`TableStats`]. Opening and ending flows touch it, known packets do not.
@@ -31,6 +35,8 @@ pub(crate) struct Counters {
     pub(crate) evicted: AtomicU64,
     pub(crate) reopened: AtomicU64,
     pub(crate) full: AtomicU64,
+    pub(crate) over_flow_quota: AtomicU64,
+    pub(crate) over_half_open_quota: AtomicU64,
 }
 
 impl Counters {
@@ -43,6 +49,8 @@ impl Counters {
             evicted: load(&self.evicted),
             reopened: load(&self.reopened),
             full: load(&self.full),
+            over_flow_quota: load(&self.over_flow_quota),
+            over_half_open_quota: load(&self.over_half_open_quota),
         }
     }
 }

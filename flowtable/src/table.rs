@@ -5,58 +5,29 @@
 //! entries   128 bytes each, 28 to a bucket, inline       a miss to memory for a cold flow
 //! ```
 //!
-//! A flow may be in either of two buckets, which its keyed hash gives; it goes to the emptier one
-//! and never moves (Azar et al., "Balanced Allocations", 1999). So a lookup reads two lines of tags
-//! at most, takes no lock, and writes only the flow it found. Opening takes both buckets' locks
-//! and ending the one of its slot, both for a bounded time.
-
-use std::sync::atomic::{AtomicUsize, Ordering};
+//! A flow may be in either of two buckets, which its keyed hash gives, and never moves. It goes to the
+//! first, where lookups begin, until that one is nearly full, and then to the emptier of the two (Azar
+//! et al., "Balanced Allocations", 1999). So a lookup reads one line of tags mostly and two at most,
+//! takes no lock, and writes only the flow it found. Opening takes both buckets' locks, in the order of
+//! their numbers, and ending the one of its slot, both for a bounded time.
 
 use crossbeam::utils::CachePadded;
-use thiserror::Error;
 
 use crate::bucket::{Bucket, Tag, WAYS};
-use crate::entry::{Clock, Entry, Generation};
+use crate::config::{Config, ConfigError, MAX_CAPACITY};
+use crate::entry::{Clock, Entry, Generation, Locked};
 use crate::hash::KeyedHash;
 use crate::key::{End, Key};
+use crate::quota::Quotas;
 use crate::stats::{Counters, bump};
+use crate::sync::{AtomicUsize, Ordering};
 use crate::timeout::{TimeoutTicks, tick};
 use crate::track::{self, Pickup, Step};
-use crate::{
-    Decision, Direction, FlowId, FlowView, HashSecret, Packet, TableStats, Time, Timeouts, Track, Tuple,
-};
+use crate::{Decision, Direction, FlowId, FlowView, Packet, Quota, TableStats, Time, Track, Tuple, Usage};
 
 /// Flows per bucket at capacity, of [`WAYS`] slots. With two choices the fullest of a million
 /// buckets holds a few more than the mean, so the slack makes "no room" mean "at capacity".
 const MEAN_LOAD: usize = 23;
-
-/// The most flows that a table may be made for: 10 GiB of entries.
-pub const MAX_CAPACITY: usize = 1 << 26;
-
-/// What a table is made from.
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
-    /// Flows that fit, from 1 to [`MAX_CAPACITY`]. Memory is reserved at once: 156 bytes a flow and
-    /// 3 for its tag.
-    pub capacity: usize,
-    /// Keys the placement of flows; drawn at random at every start.
-    pub secret: HashSecret,
-    /// How long silent flows are remembered.
-    pub timeouts: Timeouts,
-    /// Until when TCP connections that were there before the table are taken up in the middle.
-    pub pickup_until: Time,
-}
-
-/// Why a table cannot be made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-pub enum ConfigError {
-    /// The capacity is 0, or more than the table can number.
-    #[error("flow table capacity {capacity}: must be from 1 to {MAX_CAPACITY}")]
-    Capacity {
-        /// The capacity that was asked for.
-        capacity: usize,
-    },
-}
 
 /// Remembers flows.
 pub struct FlowTable {
@@ -68,6 +39,7 @@ pub struct FlowTable {
     capacity: usize,
     live: CachePadded<AtomicUsize>,
     pub(crate) counters: Counters,
+    pub(crate) quotas: Quotas,
 }
 
 /// The two buckets a key may be in, and its tag.
@@ -101,7 +73,19 @@ impl FlowTable {
             capacity,
             live: CachePadded::default(),
             counters: Counters::default(),
+            quotas: Quotas::default(),
         })
+    }
+
+    /// The same table, still empty, that gives no owner more than `quota`. Without it nobody is limited.
+    #[must_use]
+    pub fn with_quota(self, quota: Quota) -> Self {
+        Self { quotas: Quotas::new(quota), ..self }
+    }
+
+    /// The flows that `owner` has now; none if the table has no quota.
+    pub fn usage(&self, owner: u16) -> Usage {
+        self.quotas.usage(owner)
     }
 
     /// Finds the packet's flow and runs it through the flow's state machine; an admitted packet
@@ -122,7 +106,7 @@ impl FlowTable {
                     self.end_if(id, Ending::Expired, |clock| self.has_expired(clock, tick));
                 } else {
                     let direction = Direction::from_ends(sender, flow.originator());
-                    match track::step(&flow, direction, packet, tick) {
+                    match track::step(&flow, direction, packet, tick, &self.quotas) {
                         Step::Admitted => return Track::Known(track::known(&flow, id, &key, direction)),
                         Step::Refused(refusal) => return Track::Refused(refusal),
                         Step::Reopens => {
@@ -157,7 +141,11 @@ impl FlowTable {
     /// Gives a flow that was decided again its new verdict; false if the flow is gone.
     pub fn redecide(&self, id: FlowId, decision: Decision) -> bool {
         let flow = self.entry(id).and_then(|entry| entry.lock(id.generation()));
-        flow.map(|flow| flow.set_decision(&decision)).is_some()
+        flow.map(|flow| {
+            self.quotas.hand_over(flow.owner(), decision.owner, flow.clock().state);
+            flow.set_decision(&decision);
+        })
+        .is_some()
     }
 
     /// Forgets a flow; false if it is gone already.
@@ -255,15 +243,26 @@ impl FlowTable {
         if !condition(flow.clock()) {
             return false;
         }
-        flow.retire();
+        self.retire(flow);
         bucket.vacate(id.slot() % WAYS);
-        self.live.fetch_sub(1, Ordering::Relaxed);
+        self.unreserve();
         bump(match ending {
             Ending::Expired => &self.counters.expired,
             Ending::Removed => &self.counters.removed,
             Ending::Reopened => &self.counters.reopened,
         });
         true
+    }
+
+    /// Frees the slot of a flow, and its owner of it. The caller holds the bucket's lock.
+    pub(crate) fn retire(&self, flow: Locked<'_>) {
+        self.quotas.release(flow.owner(), flow.clock().state);
+        flow.retire();
+    }
+
+    /// Counts one flow less.
+    pub(crate) fn unreserve(&self) {
+        self.live.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Counts one more flow in, unless the table is at capacity.

@@ -6,8 +6,8 @@
 //! a repeated segment must never move a flow on, and must never be refused. Hence the closing
 //! states come from what each end has sent and had acknowledged, not from counting FINs.
 //!
-//! Sequence numbers decide only what an RST may do. A segment outside the window is let through, as
-//! with `nf_conntrack_tcp_be_liberal`; the receiver answers it (RFC 9293, 3.10.7.4).
+//! Sequence numbers refuse what its receiver could not have asked for (see `window`), unless the
+//! connection was taken up in the middle, and decide what an RST may do.
 
 mod window;
 
@@ -15,7 +15,7 @@ use crate::entry::Memory;
 use crate::state::{Assurance, TcpState};
 use crate::{Direction, TcpFlags, TcpSegment};
 
-use window::{Acceptance, Mark, Side};
+use window::{Acceptance, Fit, Mark, Side};
 
 /// What kind of segment it is, by the flags that move the state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,11 +70,10 @@ pub(crate) fn open(segment: &TcpSegment) -> (TcpState, Memory) {
             TcpState::SynSent
         }
         class => {
-            // Picked up in the middle: any window scale may be in force (RFC 7323, 2.3: 14 at
-            // most), and a SYN that this end has answered may be sent again.
+            // Picked up in the middle: a SYN that this end has answered may be sent again.
             let [own, other] = &mut sides;
-            own.assume_widest_scale();
-            other.assume_widest_scale();
+            own.be_liberal();
+            other.be_liberal();
             if class == Class::SynAck {
                 own.mark(Mark::AnsweredSyn);
                 other.mark(Mark::SentSyn);
@@ -97,7 +96,10 @@ pub(crate) fn step(state: TcpState, memory: &mut Memory, direction: Direction, s
     let class = Class::of(segment.flags);
     let next = match class {
         Class::Malformed => return Step::Invalid,
-        Class::Rst => reset(state, &sides, direction, segment),
+        Class::Rst => match reset(state, &sides, direction, segment) {
+            Some(next) => next,
+            None => return Step::Invalid,
+        },
         Class::Syn | Class::SynAck | Class::Fin | Class::Ack => {
             match advance(state, &mut sides, direction, class, segment) {
                 Ok(next) => next,
@@ -120,7 +122,7 @@ fn advance(
     segment: &TcpSegment,
 ) -> Result<TcpState, Step> {
     use Direction::{Original, Reply};
-    use TcpState::{Close, Established, SynRecv, SynSent, SynSent2, TimeWait};
+    use TcpState::{Close, SynRecv, SynSent, SynSent2, TimeWait};
 
     let (own, other) = pair(sides, direction);
     let next = match (class, state, direction) {
@@ -136,19 +138,28 @@ fn advance(
         }
         // The originator may ask for the connection again: the answer tells it where it stands
         // (RFC 5961, 4.2). From the other end only the SYN that it once sent may come back.
-        (Class::Syn, _, Original) => state,
+        (Class::Syn, _, Original) => {
+            own.mark(Mark::AskedAgain);
+            state
+        }
         (Class::Syn, _, Reply) if own.has(Mark::SentSyn) => state,
 
         (Class::SynAck, SynSent, Reply) | (Class::SynAck, SynSent2, _) => {
+            // An older connection's answer is of no use to anybody.
+            if !other.is_answered_by(segment.acknowledgement) {
+                return Err(Step::Invalid);
+            }
             answer(own, other, segment);
             SynRecv
         }
-        // Sent again, perhaps with another cookie (RFC 4987, 3.6), after an answer that was forged,
-        // or by the second end of a simultaneous open.
+        // The other end has lost the connection, and takes the SYN that was let through as a new one.
+        (Class::SynAck, _, _) if other.has(Mark::AskedAgain) && !is_repeated_answer(own, other, segment) => {
+            other.begin_unseen(segment.acknowledgement, segment.window_scale.is_some());
+            answer(own, other, segment);
+            SynRecv
+        }
         (Class::SynAck, SynRecv, _) if other.has(Mark::SentSyn) => {
-            if other.ends_at(segment.acknowledgement) {
-                answer(own, other, segment);
-            }
+            answer_again(own, other, segment)?;
             SynRecv
         }
         (Class::SynAck, _, _) if own.has(Mark::AnsweredSyn) => state,
@@ -156,28 +167,44 @@ fn advance(
         // A host that still has an older connection answers the SYN with where that one stands
         // (RFC 9293, 3.5.1); the originator then resets it.
         (Class::Ack, SynSent, Reply) | (Class::Ack, SynSent2, _) => state,
-        (Class::Ack, SynRecv, Original) => {
-            window::observe(own, other, segment);
-            Established
-        }
-        // Data of a server that does not wait for the last ACK (RFC 7413).
-        (Class::Ack, SynRecv, Reply) => {
-            window::observe(own, other, segment);
-            SynRecv
-        }
         (Class::Ack | Class::Fin, Close, _) => Close,
-        (Class::Ack, _, _) if state != SynSent => {
-            window::observe(own, other, segment);
-            closing(sides)
-        }
-        (Class::Fin, _, _) if !matches!(state, SynSent | SynSent2) => {
-            window::observe(own, other, segment);
-            own.mark(Mark::SentFin);
-            closing(sides)
-        }
+        (Class::Ack | Class::Fin, SynSent | SynSent2, _) => return Err(Step::Invalid),
+        (Class::Ack | Class::Fin, _, _) => match (window::observe(own, other, segment), class) {
+            (Fit::Outside, _) => return Err(Step::Invalid),
+            (Fit::Inside, Class::Fin) => {
+                own.mark(Mark::SentFin);
+                closing(sides)
+            }
+            // Data of a server that does not wait for the last ACK (RFC 7413).
+            _ if state == SynRecv && direction == Reply => SynRecv,
+            (Fit::Inside, _) => closing(sides),
+            (Fit::Old, _) => state,
+        },
         _ => return Err(Step::Invalid),
     };
     Ok(next)
+}
+
+/// Whether `own` sends the SYN and ACK of the connection as it is once more.
+fn is_repeated_answer(own: &Side, other: &Side, segment: &TcpSegment) -> bool {
+    own.has_sent(window::end(segment)) && other.has_sent(segment.acknowledgement)
+}
+
+/// Takes another SYN and ACK of `own` before there is an answer to the first: the same one, that of
+/// the second end of a simultaneous open, or one with another cookie (RFC 4987, 3.6).
+fn answer_again(own: &mut Side, other: &mut Side, segment: &TcpSegment) -> Result<(), Step> {
+    if !other.has_sent(segment.acknowledgement) {
+        return Err(Step::Invalid);
+    }
+    if !own.has(Mark::AnsweredSyn) {
+        answer(own, other, segment);
+    } else if !own.has_sent(window::end(segment)) {
+        // Nobody knows yet which of the two the originator takes.
+        answer(own, other, segment);
+        own.be_liberal();
+        other.be_liberal();
+    }
+    Ok(())
 }
 
 /// Learns from the SYN and ACK of `own`.
@@ -200,29 +227,30 @@ fn closing(sides: &[Side; 2]) -> TcpState {
     }
 }
 
-/// The state after an RST, which is let through in any case: the end it is for knows better.
+/// The state after an RST; `None` for one that its receiver would ignore (RFC 5961, 3.2). Before and
+/// after the connection is established it is let through in any case: the end it is for knows better.
 #[inline]
-fn reset(state: TcpState, sides: &[Side; 2], direction: Direction, segment: &TcpSegment) -> TcpState {
+fn reset(state: TcpState, sides: &[Side; 2], direction: Direction, segment: &TcpSegment) -> Option<TcpState> {
     let own = &sides[direction.index()];
     let other = &sides[direction.opposite().index()];
+    let acceptance = window::judge_reset(own, other, segment);
     let ends_it = match state {
         TcpState::Close => true,
         // Acceptable if it acknowledges the SYN (RFC 9293, 3.10.7.3).
         TcpState::SynSent if direction == Direction::Reply => {
-            segment.flags.contains(TcpFlags::ACK) && other.ends_at(segment.acknowledgement)
+            segment.flags.contains(TcpFlags::ACK) && other.is_answered_by(segment.acknowledgement)
         }
-        // Elsewhere in the window the receiver answers with a challenge, and lives on (RFC 5961, 3.2).
-        TcpState::Established | TcpState::SynSent => {
-            window::judge_reset(own, other, segment) == Acceptance::Exact
-        }
+        TcpState::Established if acceptance == Acceptance::Outside && !own.has(Mark::Liberal) => return None,
+        // Elsewhere in the window the receiver answers with a challenge, and lives on.
+        TcpState::Established | TcpState::SynSent => acceptance == Acceptance::Exact,
         TcpState::SynSent2
         | TcpState::SynRecv
         | TcpState::FinWait
         | TcpState::CloseWait
         | TcpState::LastAck
-        | TcpState::TimeWait => window::judge_reset(own, other, segment) != Acceptance::Outside,
+        | TcpState::TimeWait => acceptance != Acceptance::Outside,
     };
-    if ends_it { TcpState::Close } else { state }
+    Some(if ends_it { TcpState::Close } else { state })
 }
 
 #[inline]

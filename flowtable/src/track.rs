@@ -2,6 +2,7 @@
 
 use crate::entry::{Clock, Locked, Memory};
 use crate::key::Key;
+use crate::quota::Quotas;
 use crate::state::{Assurance, FlowState, ReplyState, SctpState, UdpState};
 use crate::{Decision, Direction, FlowId, IcmpRole, Packet, Time, Transport, Tuple};
 use crate::{icmp, sctp, tcp, udp};
@@ -34,9 +35,10 @@ pub struct Known {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Refusal {
     /// There is no such flow, and this is no opening packet: a TCP segment other than SYN, an
-    /// ICMP answer, an SCTP packet other than INIT.
+    /// ICMP answer, an SCTP packet other than INIT. Or its verification tag is not the association's.
     NoFlow,
-    /// The TCP flow is there but such a segment cannot come now, or no TCP sends such flags.
+    /// The TCP flow is there but such a segment cannot come now: by the flow's state, or beyond the
+    /// receiver's window. Or no TCP sends such flags.
     TcpInvalid,
 }
 
@@ -100,17 +102,24 @@ pub(crate) fn opening(packet: &Packet) -> (FlowState, Memory) {
 
 /// Takes `packet` into its locked flow, and counts it if it is admitted. `tick` is the time.
 #[inline]
-pub(crate) fn step(flow: &Locked<'_>, direction: Direction, packet: &Packet, tick: u64) -> Step {
+pub(crate) fn step(
+    flow: &Locked<'_>,
+    direction: Direction,
+    packet: &Packet,
+    tick: u64,
+    quotas: &Quotas,
+) -> Step {
     let clock = flow.clock();
     let (state, assurance) = match (clock.state, &packet.transport) {
         (FlowState::Tcp(state), Transport::Tcp(segment)) => {
-            let mut memory = flow.memory();
+            let before = flow.memory();
+            let mut memory = before;
             let (state, assurance) = match tcp::step(state, &mut memory, direction, segment) {
                 tcp::Step::Admit(state, assurance) => (state, assurance),
                 tcp::Step::Reopen => return Step::Reopens,
                 tcp::Step::Invalid => return Step::Refused(Refusal::TcpInvalid),
             };
-            flow.set_memory(&memory);
+            flow.set_memory(&before, &memory);
             (FlowState::Tcp(state), assurance)
         }
         (FlowState::Udp(state), Transport::Udp) => {
@@ -121,13 +130,15 @@ pub(crate) fn step(flow: &Locked<'_>, direction: Direction, packet: &Packet, tic
             (FlowState::Icmp(icmp::step(state, direction)), Assurance::Tentative)
         }
         (FlowState::Sctp(state), &Transport::Sctp { verification_tag, first_chunk }) => {
-            let mut memory = flow.memory();
+            let before = flow.memory();
+            let mut memory = before;
             match sctp::step(state, &mut memory, direction, verification_tag, first_chunk) {
                 sctp::Step::Admit(state, assurance) => {
-                    flow.set_memory(&memory);
+                    flow.set_memory(&before, &memory);
                     (FlowState::Sctp(state), assurance)
                 }
                 sctp::Step::Reopen => return Step::Reopens,
+                sctp::Step::Refuse => return Step::Refused(Refusal::NoFlow),
             }
         }
         (FlowState::Other(state), Transport::Other) => {
@@ -137,7 +148,13 @@ pub(crate) fn step(flow: &Locked<'_>, direction: Direction, packet: &Packet, tic
         _ => return Step::Refused(Refusal::NoFlow),
     };
     // Workers read the clock apart from each other: time on a flow does not go back.
-    flow.set_clock(Clock { last_seen: clock.last_seen.max(tick), state, assurance });
+    let renewed = Clock { last_seen: clock.last_seen.max(tick), state, assurance };
+    if renewed != clock {
+        if state != clock.state {
+            quotas.follow(flow.owner(), clock.state, state);
+        }
+        flow.set_clock(renewed);
+    }
     flow.count(direction, packet.len_bytes);
     Step::Admitted
 }

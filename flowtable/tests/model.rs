@@ -12,6 +12,8 @@ use podgate_flowtable::{
     Track, Tuple,
 };
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
 const CAPACITY: usize = 6;
 const FLOWS: u32 = 10;
@@ -338,5 +340,24 @@ proptest! {
     #[test]
     fn the_table_does_what_a_map_would(ops in prop::collection::vec(any_op(), 0..120)) {
         run(ops);
+    }
+}
+
+/// As many operations as `PODGATE_MODEL_OPS` says, each round from a seed of its own that is printed;
+/// `PODGATE_MODEL_SEED` is the first one.
+#[test]
+fn the_table_does_what_a_map_would_for_long() {
+    const ROUND: u64 = 1000;
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let first = number("PODGATE_MODEL_SEED").unwrap_or(1);
+    let rounds = number("PODGATE_MODEL_OPS").unwrap_or(20_000).div_ceil(ROUND);
+    for seed in first..first + rounds {
+        println!("PODGATE_MODEL_SEED={seed}");
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+        let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), rng);
+        let ops = prop::collection::vec(any_op(), ROUND as usize);
+        run(ops.new_tree(&mut runner).unwrap().current());
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use podgate_dataplane::policy::Cause;
 use podgate_dataplane::snapshot::Snapshot;
-use podgate_dataplane::tag::PortId;
+use podgate_dataplane::tag::Tag;
 use podgate_dataplane::verdict::Causes;
 use podgate_dataplane::worker::{self, Shared};
 use podgate_flowtable::{Addr, Assurance, Decision, Epoch, FlowView, Time, Way};
@@ -73,7 +73,7 @@ impl FlowReader {
     }
 
     fn record(&self, view: &FlowView) -> FlowRecord {
-        let Decision { epoch, egress, ingress, way, port } = view.decision;
+        let Decision { epoch, egress, ingress, way, owner } = view.decision;
         let snapshot = self.decided_by(&view.decision);
         // Rules are numbered by snapshot: another one would name the wrong rule.
         let names = snapshot.filter(|snapshot| snapshot.epoch == epoch).map(|snapshot| &snapshot.names);
@@ -110,7 +110,7 @@ impl FlowReader {
                 Way::Bridge => "bridge",
             }
             .into(),
-            device: PortId::new(port).and_then(|port| self.devices.get(&port.number()).cloned()),
+            device: Tag::from_tci(owner).and_then(|tag| self.devices.get(&tag.port.number()).cloned()),
             epoch: epoch.0,
         }
     }

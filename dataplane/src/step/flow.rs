@@ -1,8 +1,8 @@
 //! Packets that are part of a flow or open one.
 
 use podgate_flowtable::{
-    Addr, Decision, Direction, IpProtocol, Known, OpenError, Packet, Refusal as TrackRefusal, TcpFlags, Time,
-    Track, Transport, Tuple, Way,
+    Addr, Decision, Direction, Exceeded, IpProtocol, Known, OpenError, Packet, Refusal as TrackRefusal,
+    TcpFlags, Time, Track, Transport, Tuple, Way,
 };
 
 use super::{Gate, Place, Refusal, Subject};
@@ -95,11 +95,13 @@ impl Gate<'_> {
             egress: causes.egress.code(),
             ingress: causes.ingress.code(),
             way,
-            port: tag.port.number(),
+            owner: tag.tci(),
         };
         match self.flows.open(packet, decision, now) {
             Ok(_) => {}
             Err(OpenError::Full) => return Err(DropReason::FlowTableFull.into()),
+            Err(OpenError::Quota(Exceeded::Flows)) => return Err(DropReason::FlowQuota.into()),
+            Err(OpenError::Quota(Exceeded::HalfOpen)) => return Err(DropReason::HalfOpenQuota.into()),
             Err(OpenError::NotAnOpener(refusal)) => return Err(reason(refusal).into()),
             // Another worker opened it since `track`: it is that flow's packet now.
             Err(OpenError::Exists(_)) => {

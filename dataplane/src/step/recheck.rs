@@ -8,7 +8,7 @@ use podgate_flowtable::{Addr, Decision, Epoch, FlowTable, FlowView, IpProtocol};
 use super::flow::{allowed, decide};
 use crate::policy::Endpoint;
 use crate::snapshot::Snapshot;
-use crate::tag::PortId;
+use crate::tag::{PortId, Tag};
 use crate::verdict::{Causes, DropReason};
 
 /// What became of a flow that was looked at.
@@ -42,7 +42,7 @@ pub enum Recheck {
 /// While `pickup` is on, a TCP flow that is denied is left for its next packet to end: without the flow,
 /// a segment from its far end would be taken for one that opens a connection the other way round.
 pub fn recheck(flows: &FlowTable, snapshot: &Snapshot, view: &FlowView, pickup: bool) -> Recheck {
-    let Decision { epoch, port, .. } = view.decision;
+    let Decision { epoch, owner, .. } = view.decision;
     if epoch >= snapshot.epoch {
         return Recheck::Current;
     }
@@ -50,7 +50,7 @@ pub fn recheck(flows: &FlowTable, snapshot: &Snapshot, view: &FlowView, pickup: 
     // nothing here, whatever becomes of live flows.
     let judges = snapshot.switches.recheck_live_flows || epoch == Epoch(0);
     let tuple = &view.original;
-    let first_seen_at = PortId::new(port);
+    let first_seen_at = Tag::from_tci(owner).map(|tag| tag.port);
     let ends = [tuple.source, tuple.destination].map(|addr| end(snapshot, first_seen_at, addr));
     let causes = decide(snapshot, &ends.into(), tuple);
     match (allowed(causes), judges) {

@@ -43,7 +43,7 @@ fn to_the_gateways_mac_it_goes_by_the_host_and_so_do_the_replies() {
     );
     world.send(&to_pod(DB).ip(&question())).forwarded(Tag::to_pod(port(DB)));
     let flow = world.flows.views().next().unwrap();
-    assert_eq!((flow.decision.way, flow.decision.port), (Way::Bridge, WEB));
+    assert_eq!((flow.decision.way, flow.decision.owner), (Way::Bridge, Tag::from_pod(port(WEB)).tci()));
     world.send(&from_pod(DB, mac(WEB)).ip(&answer())).forwarded(Tag::from_pod(port(DB)));
     world.send(&to_pod(WEB).ip(&answer())).forwarded(Tag::to_pod(port(WEB)));
 }

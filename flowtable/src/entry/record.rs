@@ -2,7 +2,7 @@
 //!
 //! | word | holds |
 //! |---|---|
-//! | 0 | ports, protocol and asker 41, originator 1, way 1, first port 16 |
+//! | 0 | ports, protocol and asker 41, originator 1, way 1, owner 16 |
 //! | 1, 2 | low address |
 //! | 3 | clock: last seen 44, state 5, assurance 1, opened (high part) 14 |
 //! | 4, 5 | epoch 32, egress 32; ingress 32, opened (low part) 32 |
@@ -33,7 +33,7 @@ pub(super) const MEMORY: usize = 13;
 
 const ORIGINATOR_SHIFT: u32 = Key::ENDS_BITS;
 const WAY_SHIFT: u32 = ORIGINATOR_SHIFT + 1;
-const PORT_SHIFT: u32 = WAY_SHIFT + 1;
+const OWNER_SHIFT: u32 = WAY_SHIFT + 1;
 const CODE_SHIFT: u32 = TICK_WIDTH;
 const ASSURANCE_SHIFT: u32 = CODE_SHIFT + CODE_BITS;
 pub(super) const OPENED_SHIFT: u32 = ASSURANCE_SHIFT + 1;
@@ -139,15 +139,20 @@ pub(super) fn decision(name: u64, first: u64, second: u64) -> Decision {
         egress: first as u32,
         ingress: (second >> 32) as u32,
         way: if name >> WAY_SHIFT & 1 == 0 { Way::Shortcut } else { Way::Bridge },
-        port: (name >> PORT_SHIFT) as u16,
+        owner: owner(name),
     }
+}
+
+#[inline]
+pub(super) fn owner(name: u64) -> u16 {
+    (name >> OWNER_SHIFT) as u16
 }
 
 pub(super) fn set_decision(words: &mut [u64; WORDS], decision: &Decision) {
     let name_mask = (1 << WAY_SHIFT) - 1;
     words[NAME] = words[NAME] & name_mask
         | u64::from(decision.way == Way::Bridge) << WAY_SHIFT
-        | u64::from(decision.port) << PORT_SHIFT;
+        | u64::from(decision.owner) << OWNER_SHIFT;
     words[CAUSES] = u64::from(decision.epoch.0) << 32 | u64::from(decision.egress);
     words[CAUSES + 1] = u64::from(words[CAUSES + 1] as u32) | u64::from(decision.ingress) << 32;
 }
@@ -195,7 +200,7 @@ mod tests {
                     egress: u32::MAX - 1,
                     ingress: u32::MAX - 2,
                     way,
-                    port: u16::MAX,
+                    owner: u16::MAX,
                 },
                 clock: Clock {
                     last_seen: (1 << TICK_WIDTH) - 1,

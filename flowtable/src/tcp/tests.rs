@@ -1,7 +1,9 @@
 //! Tests of the TCP states. `a` opens the connection, `b` answers; sequence numbers begin where
 //! they soon wrap.
 
-use proptest::prelude::*;
+mod netfilter;
+mod repetition;
+mod windows;
 
 use super::*;
 use Direction::{Original, Reply};
@@ -188,73 +190,6 @@ fn a_refused_connection_closes_only_if_its_syn_is_acknowledged() {
 }
 
 #[test]
-fn an_rst_ends_an_established_connection_only_at_the_expected_byte() {
-    let talking = || {
-        let mut c = Connection::established();
-        c.goes(Original, ACK, (1, 1, 100), TcpState::Established);
-        c.goes(Reply, ACK, (1, 51, 30), TcpState::Established);
-        c
-    };
-    // `a` has sent to 101, and `b` has acknowledged 51 with a window of 1000.
-    for (sequence, expected) in [
-        (51, TcpState::Close),
-        (101, TcpState::Close),
-        (50, TcpState::Established),
-        (52, TcpState::Established),
-        (1051, TcpState::Established),
-        (1052, TcpState::Established),
-        (0u32.wrapping_sub(5), TcpState::Established),
-        (0x8000_0000, TcpState::Established),
-    ] {
-        talking().goes(Original, RST, (sequence, 0, 0), expected);
-    }
-    talking().goes(Reply, RST_ACK, (31, 101, 0), TcpState::Close);
-    talking().goes(Reply, RST_ACK, (1, 101, 0), TcpState::Close);
-    talking().goes(Reply, RST_ACK, (900, 101, 0), TcpState::Established);
-}
-
-#[test]
-fn while_closing_an_rst_anywhere_in_the_window_will_do() {
-    for (sequence, expected) in
-        [(2, TcpState::Close), (1001, TcpState::Close), (1003, TcpState::CloseWait), (0, TcpState::CloseWait)]
-    {
-        let mut c = Connection::established();
-        c.goes(Reply, FIN, (1, 1, 0), TcpState::FinWait);
-        c.goes(Original, ACK, (1, 2, 0), TcpState::CloseWait);
-        c.goes(Reply, RST, (sequence, 0, 0), expected);
-    }
-}
-
-#[test]
-fn a_forged_segment_outside_the_window_prepares_no_rst() {
-    let mut c = Connection::established();
-    c.goes(Original, ACK, (500_000, 1, 10), TcpState::Established);
-    c.goes(Original, RST, (500_010, 0, 0), TcpState::Established);
-    // Nor does one that acknowledges what was never sent.
-    c.goes(Original, ACK, (1, 70_000, 10), TcpState::Established);
-    c.goes(Reply, RST, (70_000, 0, 0), TcpState::Established);
-}
-
-#[test]
-fn windows_are_scaled_only_if_both_ends_offer_it() {
-    for (answer, furthest) in [(Some(3), 1 + (1000 << 3)), (None, 1001)] {
-        let syn = TcpSegment { window_scale: Some(7), ..segment(Original, SYN, 0, 0, 0) };
-        let mut c = Connection::opened_by(&syn);
-        let syn_ack = TcpSegment { window_scale: answer, ..segment(Reply, SYN_ACK, 0, 1, 0) };
-        c.take(Reply, &syn_ack);
-        c.goes(Original, ACK, (1, 1, 0), TcpState::Established);
-        c.goes(Reply, ACK, (1, 1, 0), TcpState::Established);
-        // In the window of `b`, so the tracker follows, and the next RST is at the end.
-        c.goes(Original, ACK, (furthest, 1, 10), TcpState::Established);
-        c.goes(Original, RST, (furthest + 10, 0, 0), TcpState::Close);
-    }
-    let mut c = Connection::established();
-    c.goes(Reply, ACK, (1, 1, 0), TcpState::Established);
-    c.goes(Original, ACK, (1002, 1, 10), TcpState::Established);
-    c.goes(Original, RST, (1012, 0, 0), TcpState::Established);
-}
-
-#[test]
 fn a_finished_connection_reopens_with_a_syn_of_either_end() {
     let mut closed = Connection::syn_sent();
     closed.goes(Reply, RST_ACK, (0, 1, 0), TcpState::Close);
@@ -270,15 +205,6 @@ fn a_finished_connection_reopens_with_a_syn_of_either_end() {
         c.goes(Original, ACK, (2, 2, 0), before);
         c.goes(Reply, FIN, (1, 1, 0), before);
     }
-}
-
-#[test]
-fn a_new_answer_replaces_a_forged_one() {
-    let mut c = Connection::syn_sent();
-    c.goes(Reply, SYN_ACK, (99_999, 77, 0), TcpState::SynRecv);
-    c.goes(Reply, SYN_ACK, (0, 1, 0), TcpState::SynRecv);
-    c.goes(Original, ACK, (1, 1, 0), TcpState::Established);
-    c.goes(Reply, RST, (1, 0, 0), TcpState::Close);
 }
 
 #[test]
@@ -311,60 +237,4 @@ fn a_connection_is_picked_up_by_any_of_its_segments() {
     c.goes(Reply, SYN, (0, 0, 0), TcpState::Established);
     c.goes(Original, SYN_ACK, (0, 1, 0), TcpState::Established);
     c.goes(Reply, ACK, (1, 1, 0), TcpState::Established);
-}
-
-fn any_segment() -> impl Strategy<Value = (Direction, TcpSegment)> {
-    let direction = prop_oneof![Just(Original), Just(Reply)];
-    let flags = prop_oneof![Just(SYN), Just(SYN_ACK), Just(ACK), Just(FIN), Just(RST), Just(RST_ACK)];
-    (direction, flags, 0u32..6, 0u32..6, 0u16..3, prop::option::of(0u8..16)).prop_map(
-        |(direction, flags, sequence, acknowledgement, len, window_scale)| {
-            let plain = segment(direction, flags, sequence, acknowledgement, len);
-            (direction, TcpSegment { window_scale, ..plain })
-        },
-    )
-}
-
-proptest! {
-    /// A segment may pass the table twice, at once or a little later.
-    #[test]
-    fn a_segment_that_was_admitted_is_admitted_again(
-        opener in any_segment(),
-        segments in prop::collection::vec(any_segment(), 0..40),
-    ) {
-        prop_assume!(!opener.1.flags.contains(RST));
-        let mut c = Connection::opened_by(&opener.1);
-        for (direction, segment) in segments {
-            if matches!(c.take(direction, &segment), Step::Admit(..)) {
-                let (state, memory) = (c.state, c.memory);
-                let again = c.take(direction, &segment);
-                prop_assert!(matches!(again, Step::Admit(..)) && c.state == state && c.memory == memory,
-                    "{segment:?} in {state:?}: {again:?} to {:?}", c.state);
-            }
-        }
-    }
-
-    /// Neither the numbers nor the order of what a peer sends can make the tracker fail.
-    #[test]
-    fn any_numbers_are_taken(
-        numbers in prop::collection::vec(
-            (any::<bool>(), any::<u8>(), any::<u32>(), any::<u32>(), any::<u16>(), any::<u16>(), any::<Option<u8>>()), 1..40),
-    ) {
-        let mut connection: Option<Connection> = None;
-        for (reply, flags, sequence, acknowledgement, window, payload_len_bytes, window_scale) in numbers {
-            let direction = if reply { Reply } else { Original };
-            let segment = TcpSegment {
-                flags: TcpFlags(flags), sequence, acknowledgement, window, payload_len_bytes, window_scale,
-                sack_permitted: false,
-            };
-            match &mut connection {
-                None if !matches!(Class::of(segment.flags), Class::Rst | Class::Malformed) => {
-                    connection = Some(Connection::opened_by(&segment));
-                }
-                None => {}
-                Some(connection) => {
-                    connection.take(direction, &segment);
-                }
-            }
-        }
-    }
 }

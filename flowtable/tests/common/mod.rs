@@ -36,7 +36,7 @@ pub fn decision(number: u32) -> Decision {
         egress: number + 1,
         ingress: number + 2,
         way: if number.is_multiple_of(2) { Way::Shortcut } else { Way::Bridge },
-        port: number as u16,
+        owner: number as u16,
     }
 }
 

@@ -24,7 +24,7 @@ fn filled(flows: u16) -> FlowTable {
             destination_port: 53,
             protocol: IpProtocol::UDP,
         };
-        let decision = Decision { epoch: Epoch(3), egress: 17, ingress: 18, way: Way::Bridge, port: 4 };
+        let decision = Decision { epoch: Epoch(3), egress: 17, ingress: 18, way: Way::Bridge, owner: 4 };
         let packet = Packet { tuple, transport: Transport::Udp, len_bytes: 60 };
         table.open(&packet, decision, NOW).unwrap();
     }
@@ -75,8 +75,8 @@ fn anything_but_a_whole_file_of_ours_is_refused() {
     assert!(refused(&[&good[..], &[0]].concat(), 9).contains("added"));
     assert!(refused(&good, 8).contains("another bridge or another boot"));
     let mut other = good.clone();
-    other[8] = 2;
-    assert!(refused(&other, 9).contains("format 2.1, this podgate reads 1.1"));
+    other[8] = 3;
+    assert!(refused(&other, 9).contains("format 3.2, this podgate reads 1.2"));
     let mut other = good.clone();
     other[60] ^= 1;
     assert!(refused(&other, 9).contains("damaged"));
