@@ -67,7 +67,7 @@ pub use packet::{IcmpRole, Packet, TcpFlags, TcpSegment, Transport};
 pub use quota::{Exceeded, Quota, Usage};
 pub use state::{Assurance, FlowState, ReplyState, SctpState, TcpState, UdpState};
 pub use stats::TableStats;
-pub use table::FlowTable;
+pub use table::{FlowTable, Seek};
 pub use time::Time;
 pub use timeout::Timeouts;
 pub use track::{Known, Refusal, Track};

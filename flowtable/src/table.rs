@@ -11,6 +11,8 @@
 //! takes no lock, and writes only the flow it found. Opening takes both buckets' locks, in the order of
 //! their numbers, and ending the one of its slot, both for a bounded time.
 
+use std::ops::Range;
+
 use crossbeam::utils::CachePadded;
 
 use crate::bucket::{Bucket, Tag, WAYS};
@@ -42,7 +44,16 @@ pub struct FlowTable {
     pub(crate) quotas: Quotas,
 }
 
+/// Where the flow of a packet would be, see [`FlowTable::seek`].
+#[derive(Clone, Copy)]
+pub struct Seek {
+    key: Key,
+    sender: End,
+    place: Place,
+}
+
 /// The two buckets a key may be in, and its tag.
+#[derive(Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) buckets: [usize; 2],
     pub(crate) tag: Tag,
@@ -95,9 +106,21 @@ impl FlowTable {
     /// that starts a new connection: it answers [`Track::MayOpen`], for the policy to decide again.
     #[inline]
     pub fn track(&self, packet: &Packet, now: Time) -> Track {
-        let (key, sender) = Key::of_packet(packet);
+        self.track_sought(self.seek_silently(packet), packet, now)
+    }
+
+    /// The same, for a packet whose place is known: `seek` is of this packet and this table.
+    #[inline]
+    pub fn track_at(&self, seek: &Seek, packet: &Packet, now: Time) -> Track {
+        self.track_sought(*seek, packet, now)
+    }
+
+    #[allow(clippy::inline_always, reason = "what was just computed stays in registers")]
+    #[inline(always)]
+    fn track_sought(&self, seek: Seek, packet: &Packet, now: Time) -> Track {
+        let Seek { key, sender, place } = seek;
         let tick = tick(now);
-        if let Some((slot, generation)) = self.locate(&key, &self.place(&key)) {
+        if let Some((slot, generation)) = self.locate(&key, &place) {
             let entry = &self.entries[slot];
             let id = FlowId::new(slot, generation);
             if let Some(flow) = entry.lock(generation) {
@@ -123,18 +146,34 @@ impl FlowTable {
         }
     }
 
-    /// Brings the packet's flow into the cache, and changes nothing.
+    /// Where the packet's flow would be; begins to fetch its tags.
     ///
-    /// A cold flow costs two misses in a row, tags and entry. Called for every packet of a batch
-    /// before the first [`FlowTable::track`], the misses of several packets pass at the same time.
+    /// A cold flow costs two misses in a row, tags and entry. A caller that has a batch of packets
+    /// seeks them all, then fetches them all, and only then tracks the first: so the misses of many
+    /// packets pass at the same time.
     #[inline]
-    pub fn warm(&self, packet: &Packet) {
-        let (key, _) = Key::of_packet(packet);
-        let place = self.place(&key);
-        let [first, second] = place.buckets.map(|bucket| self.buckets[bucket].matching(place.tag).lowest());
+    pub fn seek(&self, packet: &Packet) -> Seek {
+        let seek = self.seek_silently(packet);
+        for bucket in seek.place.buckets {
+            self.buckets[bucket].touch();
+        }
+        seek
+    }
+
+    #[inline]
+    fn seek_silently(&self, packet: &Packet) -> Seek {
+        let (key, sender) = Key::of_packet(packet);
+        Seek { key, sender, place: self.place(&key) }
+    }
+
+    /// Begins to fetch the flow that is sought, and changes nothing.
+    #[inline]
+    pub fn fetch(&self, seek: &Seek) {
+        let Place { buckets, tag } = seek.place;
+        let [first, second] = buckets.map(|bucket| self.buckets[bucket].matching(tag).lowest());
         // Arithmetic, no branches: a wrong guess would end the overlap that this is for.
-        let bucket = place.buckets[usize::from(first == WAYS)];
-        let way = if first == WAYS { second } else { first };
+        let bucket = buckets[usize::from(first >= WAYS)];
+        let way = if first >= WAYS { second } else { first };
         self.entries[bucket * WAYS + way % WAYS].touch();
     }
 
@@ -191,6 +230,14 @@ impl FlowTable {
     /// What became of the flows so far.
     pub fn stats(&self) -> TableStats {
         self.counters.read()
+    }
+
+    /// Where the table lies in memory, for a caller that has a say in how that is mapped.
+    pub fn memory(&self) -> [Range<*const u8>; 2] {
+        let Range { start, end } = self.buckets.as_ptr_range();
+        let buckets = start.cast()..end.cast();
+        let Range { start, end } = self.entries.as_ptr_range();
+        [buckets, start.cast()..end.cast()]
     }
 
     /// All flows, each one consistent in itself; flows that open or end meanwhile may be missing.

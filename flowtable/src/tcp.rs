@@ -91,6 +91,7 @@ pub(crate) fn open(segment: &TcpSegment) -> (TcpState, Memory) {
 }
 
 /// Takes one segment in `direction`.
+#[inline]
 pub(crate) fn step(state: TcpState, memory: &mut Memory, direction: Direction, segment: &TcpSegment) -> Step {
     let mut sides = window::load(memory);
     let class = Class::of(segment.flags);

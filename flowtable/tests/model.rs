@@ -275,7 +275,15 @@ fn run(ops: Vec<Op>) {
             Op::Track(flow, kind) => {
                 let packet = build(flow, kind);
                 let expected = model.track(&packet, kind);
-                match table.track(&packet, now) {
+                // In one step or, as a worker does, in three.
+                let seek = table.seek(&packet);
+                table.fetch(&seek);
+                let track = if flow % 2 == 0 {
+                    table.track(&packet, now)
+                } else {
+                    table.track_at(&seek, &packet, now)
+                };
+                match track {
                     Track::Known(known) => {
                         assert_eq!(Ok((known.id, known.direction, known.decision)), expected);
                         assert_eq!(known.original, model.flows[&known.original].original);

@@ -1,7 +1,7 @@
 //! Packets that are part of a flow or open one.
 
 use podgate_flowtable::{
-    Addr, Decision, Direction, Exceeded, IpProtocol, Known, OpenError, Packet, Refusal as TrackRefusal,
+    Addr, Decision, Direction, Exceeded, IpProtocol, Known, OpenError, Packet, Refusal as TrackRefusal, Seek,
     TcpFlags, Time, Track, Transport, Tuple, Way,
 };
 
@@ -19,10 +19,15 @@ impl Gate<'_> {
         &self,
         place: &Place<'_>,
         packet: &Packet,
+        seek: Option<&Seek>,
         subject: &Subject<'_>,
         now: Time,
     ) -> Result<Tag, Refusal> {
-        match self.flows.track(packet, now) {
+        let track = match seek {
+            Some(seek) => self.flows.track_at(seek, packet, now),
+            None => self.flows.track(packet, now),
+        };
+        match track {
             Track::Known(known) => self.judge_known(place, packet.tuple.destination, &known),
             Track::MayOpen => self.open(place, packet, subject, now),
             Track::Refused(refusal) => Err(reason(refusal).into()),

@@ -15,7 +15,7 @@ mod tunnel;
 
 pub use recheck::{Recheck, recheck};
 
-use podgate_flowtable::{FlowTable, FragmentTable, Time, Tuple};
+use podgate_flowtable::{FlowTable, FragmentTable, Seek, Time, Tuple};
 
 use crate::antispoof;
 use crate::counters::Counters;
@@ -56,6 +56,12 @@ struct Place<'a> {
     header: &'a TrunkHeader,
 }
 
+/// What a frame says, and where its flow would be.
+pub struct Reading {
+    parts: Result<(TrunkHeader, Result<Body, DropReason>), DropReason>,
+    seek: Option<Seek>,
+}
+
 /// Why a frame is dropped, with what only the one who decided it knows.
 #[derive(Clone, Copy)]
 struct Refusal {
@@ -85,19 +91,47 @@ impl Gate<'_> {
     /// in it has changed.
     #[inline]
     pub fn step(&self, frame: &mut [u8], now: Time) -> Verdict {
+        self.decide(&self.read(frame), frame, now)
+    }
+
+    /// What `frame` says. Nothing is decided or changed by it; the flow that it may belong to is on
+    /// its way into the cache.
+    #[inline]
+    pub fn read(&self, frame: &[u8]) -> Reading {
+        let parts = TrunkHeader::split(frame).map(|(header, rest)| (header, Body::parse(&header, rest)));
+        let seek = match &parts {
+            Ok((_, Ok(Body::Ip(Ip { payload: Payload::Packet { packet, .. }, .. })))) => {
+                Some(self.flows.seek(packet))
+            }
+            _ => None,
+        };
+        Reading { parts, seek }
+    }
+
+    /// The second half of the way into the cache. Worth it in a batch: first every frame is read,
+    /// then every flow fetched, then the first frame decided.
+    #[inline]
+    pub fn fetch(&self, reading: &Reading) {
+        if let Some(seek) = &reading.seek {
+            self.flows.fetch(seek);
+        }
+    }
+
+    /// [`Gate::step`] for a frame that has been read.
+    #[inline]
+    pub fn decide(&self, reading: &Reading, frame: &mut [u8], now: Time) -> Verdict {
         let frame_len_bytes = frame.len();
-        let (header, rest) = match TrunkHeader::split(frame) {
+        let (header, body) = match &reading.parts {
             Ok(parts) => parts,
             Err(reason) => {
                 return self.drop_frame(
                     &Subject { tag: None, body: None, frame_len_bytes },
-                    reason.into(),
+                    (*reason).into(),
                     now,
                 );
             }
         };
-        let body = Body::parse(&header, rest);
-        match self.judge(&header, &body, frame_len_bytes, now) {
+        match self.judge(header, body, reading.seek.as_ref(), frame_len_bytes, now) {
             Ok(onward) => {
                 parse::retag(frame, onward.tag);
                 if let Some(mac) = onward.readdressed_to {
@@ -128,6 +162,7 @@ impl Gate<'_> {
         &self,
         header: &TrunkHeader,
         body: &Result<Body, DropReason>,
+        seek: Option<&Seek>,
         frame_len_bytes: usize,
         now: Time,
     ) -> Result<Onward, Refusal> {
@@ -148,7 +183,7 @@ impl Gate<'_> {
         match body {
             Body::Ip(ip) => {
                 let subject = Subject { tag: Some(header.tag), body: Some(body), frame_len_bytes };
-                self.judge_ip(&place, ip, &subject, now)
+                self.judge_ip(&place, ip, seek, &subject, now)
             }
             Body::Arp(arp) => Ok(neighbour::arp(snapshot, binding, header, arp)?),
         }
@@ -159,6 +194,7 @@ impl Gate<'_> {
         &self,
         place: &Place<'_>,
         ip: &Ip,
+        seek: Option<&Seek>,
         subject: &Subject<'_>,
         now: Time,
     ) -> Result<Onward, Refusal> {
@@ -169,7 +205,7 @@ impl Gate<'_> {
         }
         let tag = match &ip.payload {
             Payload::Packet { packet, .. } if ip.is_to_group() => self.judge_group(place, packet, now)?,
-            Payload::Packet { packet, .. } => self.judge_flow(place, packet, subject, now)?,
+            Payload::Packet { packet, .. } => self.judge_flow(place, packet, seek, subject, now)?,
             Payload::LaterFragment => return Ok(Onward::unchanged(self.follow_first(place, ip, now)?)),
             Payload::IcmpError { quoted, .. } => self.judge_icmp_error(place, ip, *quoted, now)?,
             Payload::IcmpOther { .. } => return Err(DropReason::IcmpUnrelated.into()),
