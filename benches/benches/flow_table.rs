@@ -132,7 +132,9 @@ fn mixed<F: Flows>(flows: &F, thread: u32, batches: u32) {
             }
         });
     }
-    own.into_iter().for_each(|id| flows.remove(id));
+    for id in own {
+        flows.remove(id);
+    }
 }
 
 /// Nanoseconds a packet while `threads` threads are at it.
@@ -180,9 +182,9 @@ fn expire() {
         (0..MANY).for_each(|flow| _ = Flows::open(&flows, &datagram(flow), START));
         let mut cursor = ExpiryCursor::default();
         let slices = (0..flows.slots().div_ceil(slots)).map(|_| {
-            let start = thread_time();
+            let start = thread_nanos();
             flows.expire(&mut cursor, START.after(2 * TIMEOUT), slots);
-            (thread_time() - start).as_nanos() as f64 / 1000.0
+            (thread_nanos() - start) / 1000.0
         });
         let mut slices: Vec<f64> = slices.collect();
         assert!(flows.is_empty());
@@ -197,8 +199,9 @@ fn expire() {
     }
 }
 
-fn thread_time() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("the clock is always there").into()
+fn thread_nanos() -> f64 {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("the clock is always there");
+    Duration::from(time).as_nanos() as f64
 }
 
 /// Tuples that fall together under a hash without a key, beside as many in no order.
@@ -229,11 +232,11 @@ fn collide() {
     let (colliding, scattered) = (fill(&folded), fill(&scattered));
     let nanos = |(flows, packets): &(FlowTable, Vec<Packet>)| {
         let mut order = Order::of(TUPLES);
-        let start = thread_time();
+        let start = thread_nanos();
         for _ in 0..PACKETS {
             Flows::track(flows, &packets[order.pick() as usize], START).expect("it is there");
         }
-        (thread_time() - start).as_nanos() as f64 / f64::from(PACKETS)
+        (thread_nanos() - start) / f64::from(PACKETS)
     };
     let rounds: Vec<[f64; 2]> = (0..31).map(|_| [nanos(&colliding), nanos(&scattered)]).collect();
     println!(
