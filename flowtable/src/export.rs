@@ -11,6 +11,8 @@
 //! | 48, 56 | when it opened and when it had its last packet, in nanoseconds |
 //! | 64, 80 | packets and bytes: original, reply |
 //! | 96 | the tracker's words |
+//! | 120, 136 | what the originator calls the other end, if it does: address, port |
+//! | 138 | 0 |
 //!
 //! [`EXPORT_FORMAT`] changes with this table, with the numbers of states and with what trackers
 //! keep. The verdict is left out: rules are numbered by snapshot, so it would mean nothing.
@@ -23,16 +25,19 @@ use crate::key::Key;
 use crate::stats::bump;
 use crate::table::FlowTable;
 use crate::timeout::{tick, tick_start};
-use crate::{Addr, Assurance, Decision, Epoch, FlowId, FlowState, IpProtocol, Time, Tuple, Way};
+use crate::{
+    Addr, Assurance, Decision, Epoch, FlowId, FlowState, IpProtocol, OpenError, Target, Time, Tuple, Way,
+};
 
 /// Says how exported flows are to be read.
 pub const EXPORT_FORMAT: u32 = 2;
 
 /// Bytes of an exported flow.
-pub const EXPORT_LEN_BYTES: usize = 120;
+pub const EXPORT_LEN_BYTES: usize = 144;
 
 const ASSURED: u8 = 1;
 const BRIDGE: u8 = 2;
+const CALLED: u8 = 4;
 
 /// A flow on its way from one table to another on the same clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +52,7 @@ pub struct ExportedFlow {
     packets: [u64; 2],
     bytes: [u64; 2],
     memory: Memory,
+    called: Option<Target>,
 }
 
 /// Why a flow was not taken in.
@@ -85,8 +91,9 @@ pub enum MalformedFlow {
 impl FlowTable {
     /// Every flow, each consistent in itself.
     pub fn export(&self) -> impl Iterator<Item = ExportedFlow> {
-        self.entries.iter().filter_map(|entry| {
-            let (_, record) = entry.snapshot()?;
+        self.entries.iter().enumerate().filter_map(|(slot, entry)| {
+            let (generation, record) = entry.snapshot()?;
+            let id = FlowId::new(slot, generation);
             Some(ExportedFlow {
                 original: record.original(),
                 state: record.clock.state,
@@ -98,6 +105,7 @@ impl FlowTable {
                 packets: record.packets,
                 bytes: record.bytes,
                 memory: record.memory,
+                called: record.partner.and_then(|partner| self.called(id, partner)),
             })
         })
     }
@@ -119,7 +127,7 @@ impl FlowTable {
         if let Some((slot, generation)) = self.locate(&key, &place) {
             return Err(ImportError::Exists(FlowId::new(slot, generation)));
         }
-        let Some(slot) = self.room(&place, tick_now) else {
+        let Some(slot) = self.room(&place, tick_now, None) else {
             bump(&self.counters.full);
             return Err(ImportError::Full);
         };
@@ -133,12 +141,40 @@ impl FlowTable {
             packets: flow.packets,
             bytes: flow.bytes,
             memory: flow.memory,
+            partner: None,
         });
         if let Some(bucket) = lock.of(slot / WAYS) {
             bucket.occupy(slot % WAYS, place.tag);
         }
         bump(&self.counters.opened);
-        Ok(FlowId::new(slot, generation))
+        drop(lock);
+        let id = FlowId::new(slot, generation);
+        match flow.called {
+            None => Ok(id),
+            Some(called) => self.import_name(flow, called, id, now),
+        }
+    }
+}
+
+impl FlowTable {
+    /// Without its other name a flow is of no use to its originator, so it has both or is not there.
+    fn import_name(
+        &self,
+        flow: &ExportedFlow,
+        called: Target,
+        id: FlowId,
+        now: Time,
+    ) -> Result<FlowId, ImportError> {
+        let Tuple { destination: addr, destination_port: port, .. } = flow.original;
+        let (destination, destination_port) = (called.addr, called.port);
+        let (key, originator) = Key::of(&Tuple { destination, destination_port, ..flow.original });
+        self.call(key, originator, id, Target { addr, port }, now).map_err(|error| {
+            self.remove(id);
+            match error {
+                OpenError::Exists(other) => ImportError::Exists(other),
+                OpenError::Full | OpenError::NotAnOpener(_) | OpenError::Quota(_) => ImportError::Full,
+            }
+        })
     }
 }
 
@@ -158,13 +194,18 @@ impl ExportedFlow {
         put(&destination_port.to_le_bytes());
         let assured = if self.assurance == Assurance::Assured { ASSURED } else { 0 };
         let bridge = if self.way == Way::Bridge { BRIDGE } else { 0 };
-        put(&[protocol.0, self.state.code(), assured | bridge, 0]);
+        let called = if self.called.is_some() { CALLED } else { 0 };
+        put(&[protocol.0, self.state.code(), assured | bridge | called, 0]);
         for half in [self.owner, self.memory.marks[0], self.memory.marks[1], 0] {
             put(&half.to_le_bytes());
         }
         let times = [self.opened.nanos(), self.last_seen.nanos()];
         for word in times.into_iter().chain(self.packets).chain(self.bytes).chain(self.memory.words) {
             put(&word.to_le_bytes());
+        }
+        if let Some(Target { addr, port }) = self.called {
+            put(&addr.bits().to_le_bytes());
+            put(&port.to_le_bytes());
         }
         bytes
     }
@@ -176,7 +217,7 @@ impl ExportedFlow {
         let (source_port, destination_port) = (rest.u16(), rest.u16());
         let [protocol, state, bits, reserved] = rest.take();
         let (owner, marks) = (rest.u16(), [rest.u16(), rest.u16()]);
-        if bits & !(ASSURED | BRIDGE) != 0 || reserved != 0 || rest.u16() != 0 {
+        if bits & !(ASSURED | BRIDGE | CALLED) != 0 || reserved != 0 || rest.u16() != 0 {
             return Err(MalformedFlow::Reserved);
         }
         let (opened, last_seen) = (Time::from_nanos(rest.u64()), Time::from_nanos(rest.u64()));
@@ -200,7 +241,12 @@ impl ExportedFlow {
             packets: [rest.u64(), rest.u64()],
             bytes: [rest.u64(), rest.u64()],
             memory: Memory { marks, words: [rest.u64(), rest.u64(), rest.u64()] },
+            called: (bits & CALLED != 0)
+                .then(|| Target { addr: Addr::from_bits(rest.u128()), port: rest.u16() }),
         };
+        if rest.0.iter().any(|byte| *byte != 0) {
+            return Err(MalformedFlow::Reserved);
+        }
         Ok(flow)
     }
 }
@@ -243,4 +289,4 @@ impl Reader<'_> {
     }
 }
 
-const _: () = assert!(EXPORT_LEN_BYTES == 2 * 16 + 2 * 2 + 4 + 4 * 2 + 9 * 8);
+const _: () = assert!(EXPORT_LEN_BYTES == 2 * 16 + 2 * 2 + 4 + 4 * 2 + 9 * 8 + 24);

@@ -12,8 +12,10 @@
 //!
 //! config     what a table is made from
 //! table      the flows, and what may be asked of them    open    recording, making room
-//! track      a packet meets its flow, or may open one    expiry  forgetting in slices
+//! meet       a packet meets its flow, one at a time or in batches
+//! track      what it does to the flow, or may do without    expiry  forgetting in slices
 //! tcp  udp  icmp  sctp   what each protocol makes of a packet
+//! translate  flows with another name for one end
 //! state      where a flow stands       timeout   for how long
 //! view       a copy of a flow          stats     what became of them
 //! export     flows as bytes, and back
@@ -36,6 +38,7 @@ mod fragment;
 mod hash;
 mod icmp;
 mod key;
+mod meet;
 mod open;
 mod packet;
 mod quota;
@@ -48,6 +51,7 @@ mod tcp;
 mod time;
 mod timeout;
 mod track;
+mod translate;
 mod udp;
 mod view;
 
@@ -62,13 +66,15 @@ pub use export::{EXPORT_FORMAT, EXPORT_LEN_BYTES, ExportedFlow, ImportError, Mal
 pub use fragment::{First, Follow, FragmentKey, FragmentStats, FragmentTable};
 pub use hash::HashSecret;
 pub use key::{Direction, IpProtocol, Tuple};
+pub use meet::Seek;
 pub use open::OpenError;
 pub use packet::{IcmpRole, Packet, TcpFlags, TcpSegment, Transport};
 pub use quota::{Exceeded, Quota, Usage};
 pub use state::{Assurance, FlowState, ReplyState, SctpState, TcpState, UdpState};
 pub use stats::TableStats;
-pub use table::{FlowTable, Seek};
+pub use table::FlowTable;
 pub use time::Time;
 pub use timeout::Timeouts;
 pub use track::{Known, Refusal, Track};
+pub use translate::{Rewrite, Target};
 pub use view::{FlowId, FlowView};

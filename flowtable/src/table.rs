@@ -23,9 +23,9 @@ use crate::key::{End, Key};
 use crate::quota::Quotas;
 use crate::stats::{Counters, bump};
 use crate::sync::{AtomicUsize, Ordering};
-use crate::timeout::{TimeoutTicks, tick};
-use crate::track::{self, Pickup, Step};
-use crate::{Decision, Direction, FlowId, FlowView, Packet, Quota, TableStats, Time, Track, Tuple, Usage};
+use crate::timeout::TimeoutTicks;
+use crate::track::{self, Pickup};
+use crate::{Decision, Direction, FlowId, FlowView, Packet, Quota, TableStats, Time, Tuple, Usage};
 
 /// Flows per bucket at capacity, of [`WAYS`] slots. With two choices the fullest of a million
 /// buckets holds a few more than the mean, so the slack makes "no room" mean "at capacity".
@@ -39,17 +39,12 @@ pub struct FlowTable {
     pub(crate) timeouts: TimeoutTicks,
     pickup_until: Time,
     capacity: usize,
+    /// Slots in use.
     live: CachePadded<AtomicUsize>,
+    /// Of these, aliases.
+    aliases: AtomicUsize,
     pub(crate) counters: Counters,
     pub(crate) quotas: Quotas,
-}
-
-/// Where the flow of a packet would be, see [`FlowTable::seek`].
-#[derive(Clone, Copy)]
-pub struct Seek {
-    key: Key,
-    sender: End,
-    place: Place,
 }
 
 /// The two buckets a key may be in, and its tag.
@@ -83,6 +78,7 @@ impl FlowTable {
             pickup_until: config.pickup_until,
             capacity,
             live: CachePadded::default(),
+            aliases: AtomicUsize::default(),
             counters: Counters::default(),
             quotas: Quotas::default(),
         })
@@ -97,84 +93,6 @@ impl FlowTable {
     /// The flows that `owner` has now; none if the table has no quota.
     pub fn usage(&self, owner: u16) -> Usage {
         self.quotas.usage(owner)
-    }
-
-    /// Finds the packet's flow and runs it through the flow's state machine; an admitted packet
-    /// renews the flow and is counted on it.
-    ///
-    /// A flow that has outlived its timeout counts as gone. So does a finished one for a packet
-    /// that starts a new connection: it answers [`Track::MayOpen`], for the policy to decide again.
-    #[inline]
-    pub fn track(&self, packet: &Packet, now: Time) -> Track {
-        self.track_sought(self.seek_silently(packet), packet, now)
-    }
-
-    /// The same, for a packet whose place is known: `seek` is of this packet and this table.
-    #[inline]
-    pub fn track_at(&self, seek: &Seek, packet: &Packet, now: Time) -> Track {
-        self.track_sought(*seek, packet, now)
-    }
-
-    #[allow(clippy::inline_always, reason = "what was just computed stays in registers")]
-    #[inline(always)]
-    fn track_sought(&self, seek: Seek, packet: &Packet, now: Time) -> Track {
-        let Seek { key, sender, place } = seek;
-        let tick = tick(now);
-        if let Some((slot, generation)) = self.locate(&key, &place) {
-            let entry = &self.entries[slot];
-            let id = FlowId::new(slot, generation);
-            if let Some(flow) = entry.lock(generation) {
-                if self.has_expired(flow.clock(), tick) {
-                    drop(flow);
-                    self.end_if(id, Ending::Expired, |clock| self.has_expired(clock, tick));
-                } else {
-                    let direction = Direction::from_ends(sender, flow.originator());
-                    match track::step(&flow, direction, packet, tick, &self.quotas) {
-                        Step::Admitted => return Track::Known(track::known(&flow, id, &key, direction)),
-                        Step::Refused(refusal) => return Track::Refused(refusal),
-                        Step::Reopens => {
-                            drop(flow);
-                            self.end_if(id, Ending::Reopened, |clock| clock.state.is_finished());
-                        }
-                    }
-                }
-            }
-        }
-        match self.may_open(packet, now) {
-            Ok(()) => Track::MayOpen,
-            Err(refusal) => Track::Refused(refusal),
-        }
-    }
-
-    /// Where the packet's flow would be; begins to fetch its tags.
-    ///
-    /// A cold flow costs two misses in a row, tags and entry. A caller that has a batch of packets
-    /// seeks them all, then fetches them all, and only then tracks the first: so the misses of many
-    /// packets pass at the same time.
-    #[inline]
-    pub fn seek(&self, packet: &Packet) -> Seek {
-        let seek = self.seek_silently(packet);
-        for bucket in seek.place.buckets {
-            self.buckets[bucket].touch();
-        }
-        seek
-    }
-
-    #[inline]
-    fn seek_silently(&self, packet: &Packet) -> Seek {
-        let (key, sender) = Key::of_packet(packet);
-        Seek { key, sender, place: self.place(&key) }
-    }
-
-    /// Begins to fetch the flow that is sought, and changes nothing.
-    #[inline]
-    pub fn fetch(&self, seek: &Seek) {
-        let Place { buckets, tag } = seek.place;
-        let [first, second] = buckets.map(|bucket| self.buckets[bucket].matching(tag).lowest());
-        // Arithmetic, no branches: a wrong guess would end the overlap that this is for.
-        let bucket = buckets[usize::from(first >= WAYS)];
-        let way = if first >= WAYS { second } else { first };
-        self.entries[bucket * WAYS + way % WAYS].touch();
     }
 
     /// Gives a flow that was decided again its new verdict; false if the flow is gone.
@@ -207,14 +125,26 @@ impl FlowTable {
 
     fn find_key(&self, key: &Key, sender: End) -> Option<(FlowView, Direction)> {
         let (slot, generation) = self.locate(key, &self.place(key))?;
-        let (current, record) = self.entries[slot].snapshot()?;
-        let view = FlowView::new(FlowId::new(slot, generation), &record, &self.timeouts);
-        (current == generation).then(|| (view, Direction::from_ends(sender, record.originator)))
+        let (id, originator) = match self.entries[slot].alias() {
+            Some((_, alias)) => (alias.flow, Some(alias.originator)),
+            None => (FlowId::new(slot, generation), None),
+        };
+        let (view, recorded) = self.view(id.slot()).filter(|(view, _)| view.id == id)?;
+        Some((view, Direction::from_ends(sender, originator.unwrap_or(recorded))))
+    }
+
+    /// The flow in a slot, and its originator's end of the key.
+    fn view(&self, slot: usize) -> Option<(FlowView, End)> {
+        let (generation, record) = self.entries.get(slot)?.snapshot()?;
+        let id = FlowId::new(slot, generation);
+        let called = record.partner.and_then(|partner| self.called(id, partner));
+        Some((FlowView::new(id, &record, called, &self.timeouts), record.originator))
     }
 
     /// Flows in the table, those included that have expired and were not yet collected.
     pub fn len(&self) -> usize {
-        self.live.load(Ordering::Relaxed)
+        // Each is right by itself; between the two a flow may come or go.
+        self.live.load(Ordering::Relaxed).saturating_sub(self.aliases.load(Ordering::Relaxed))
     }
 
     /// Whether there is no flow.
@@ -242,10 +172,7 @@ impl FlowTable {
 
     /// All flows, each one consistent in itself; flows that open or end meanwhile may be missing.
     pub fn views(&self) -> impl Iterator<Item = FlowView> {
-        self.entries.iter().enumerate().filter_map(|(slot, entry)| {
-            let (generation, record) = entry.snapshot()?;
-            Some(FlowView::new(FlowId::new(slot, generation), &record, &self.timeouts))
-        })
+        (0..self.entries.len()).filter_map(|slot| Some(self.view(slot)?.0))
     }
 
     #[inline]
@@ -278,8 +205,10 @@ impl FlowTable {
         })
     }
 
-    fn entry(&self, id: FlowId) -> Option<&Entry> {
-        self.entries.get(id.slot()).filter(|_| id.generation().is_live())
+    /// The slot of a flow; an alias has no id.
+    #[inline]
+    pub(crate) fn entry(&self, id: FlowId) -> Option<&Entry> {
+        self.entries.get(id.slot()).filter(|entry| id.generation().is_live() && !entry.is_alias())
     }
 
     /// Ends a flow if, with everybody else kept out, its clock satisfies `condition`.
@@ -307,12 +236,20 @@ impl FlowTable {
         flow.retire();
     }
 
-    /// Counts one flow less.
+    pub(crate) fn count_alias(&self) {
+        self.aliases.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn uncount_alias(&self) {
+        self.aliases.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts one slot in use less.
     pub(crate) fn unreserve(&self) {
         self.live.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Counts one more flow in, unless the table is at capacity.
+    /// Counts one more slot in, unless the table is at capacity.
     #[inline]
     pub(crate) fn reserve(&self) -> Result<(), AtCapacity> {
         let admit = |live| (live < self.capacity).then_some(live + 1);

@@ -5,16 +5,19 @@ use std::time::Duration;
 use crate::Time;
 use crate::state::{Assurance, CODE_BITS, FlowState, ReplyState, SctpState, TcpState, UdpState};
 
-/// Time in an entry: 2^20 ns (1.05 ms) units, of which 44 bits hold all of [`Time`].
+/// Time in an entry: units of 2^20 ns (1.05 ms).
 pub(crate) const TICK_BITS: u32 = 20;
 
-/// Bits that any tick fits in.
-pub(crate) const TICK_WIDTH: u32 = 64 - TICK_BITS;
+/// Bits of a tick: 36 years. Later is all the same.
+pub(crate) const TICK_WIDTH: u32 = 40;
+
+const LAST_TICK: u64 = (1 << TICK_WIDTH) - 1;
 
 /// The tick that `time` is in.
 #[inline]
 pub(crate) const fn tick(time: Time) -> u64 {
-    time.nanos() >> TICK_BITS
+    let ticks = time.nanos() >> TICK_BITS;
+    if ticks < LAST_TICK { ticks } else { LAST_TICK }
 }
 
 /// When `tick` began.

@@ -1,10 +1,9 @@
 //! What a packet does to its flow, or may do without one.
 
-use crate::entry::{Clock, Locked, Memory};
-use crate::key::Key;
+use crate::entry::{Clock, Locked, Memory, Slot};
 use crate::quota::Quotas;
 use crate::state::{Assurance, FlowState, ReplyState, SctpState, UdpState};
-use crate::{Decision, Direction, FlowId, IcmpRole, Packet, Time, Transport, Tuple};
+use crate::{Decision, Direction, FlowId, FlowView, IcmpRole, Packet, Time, Transport, Tuple};
 use crate::{icmp, sctp, tcp, udp};
 
 /// What the table says about a packet.
@@ -25,10 +24,20 @@ pub struct Known {
     pub id: FlowId,
     /// Which way the packet goes on it.
     pub direction: Direction,
-    /// The tuple of the packets that go as the opening one did.
+    /// The tuple of the packets that go as the opening one did, once they are translated.
     pub original: Tuple,
     /// The verdict the flow has.
     pub decision: Decision,
+    /// Where it says what becomes of the packet's addresses, see [`FlowTable::rewrite`](crate::FlowTable::rewrite).
+    pub(crate) alias: Option<Slot>,
+}
+
+impl Known {
+    /// A packet about the flow, to be judged as one that goes in `direction` on it; it is not translated.
+    pub fn of_view(view: &FlowView, direction: Direction) -> Self {
+        let FlowView { id, original, decision, .. } = *view;
+        Self { id, direction, original, decision, alias: None }
+    }
 }
 
 /// Why a packet is neither part of a flow nor the start of one.
@@ -161,6 +170,12 @@ pub(crate) fn step(
 
 /// What the packet's flow is to its sender.
 #[inline]
-pub(crate) fn known(flow: &Locked<'_>, id: FlowId, key: &Key, direction: Direction) -> Known {
-    Known { id, direction, original: key.tuple(flow.originator()), decision: flow.decision() }
+pub(crate) fn known(
+    flow: &Locked<'_>,
+    id: FlowId,
+    original: Tuple,
+    direction: Direction,
+    alias: Option<Slot>,
+) -> Known {
+    Known { id, direction, original, decision: flow.decision(), alias }
 }

@@ -116,7 +116,7 @@ fn bytes_that_are_no_flow_are_refused() {
     for state in [9, 31, 32, 64, 255] {
         assert_eq!(with(37, state), Err(MalformedFlow::State { protocol: 6, state }));
     }
-    for (at, value) in [(38, 4), (39, 1), (46, 1), (47, 1)] {
+    for (at, value) in [(38, 8), (39, 1), (46, 1), (47, 1), (120, 1), (143, 1)] {
         assert_eq!(with(at, value), Err(MalformedFlow::Reserved));
     }
     assert_eq!(with(55, 0xff), Err(MalformedFlow::Times));

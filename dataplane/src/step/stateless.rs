@@ -1,8 +1,6 @@
 //! What opens no flow: packets to groups, ICMP errors, and fragments after the first.
 
-use podgate_flowtable::{
-    Direction, First, FlowView, Follow, FragmentKey, IpProtocol, Known, Packet, Time, Tuple,
-};
+use podgate_flowtable::{First, Follow, FragmentKey, IpProtocol, Known, Packet, Time, Tuple};
 
 use super::flow::allowed;
 use super::{Gate, Place, Refusal};
@@ -54,8 +52,7 @@ impl Gate<'_> {
         }
         match self.flows.find(&quoted) {
             Some((flow, direction)) if now < flow.expires_at => {
-                let FlowView { id, original, decision, .. } = flow;
-                let known = Known { id, direction: opposite(direction), original, decision };
+                let known = Known::of_view(&flow, direction.opposite());
                 self.judge_known(place, ip.destination, &known)
             }
             _ => unrelated,
@@ -111,13 +108,6 @@ fn key(place: &Place<'_>, ip: &Ip, fragment: &Fragment) -> FragmentKey {
         destination: ip.destination,
         protocol: if ip.source.is_v4() { ip.protocol } else { IPV6_FRAGMENT },
         identification: fragment.identification ^ u32::from(place.header.tag.tci()) << 16,
-    }
-}
-
-const fn opposite(direction: Direction) -> Direction {
-    match direction {
-        Direction::Original => Direction::Reply,
-        Direction::Reply => Direction::Original,
     }
 }
 
