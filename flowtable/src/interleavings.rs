@@ -12,7 +12,7 @@ use shuttle::{Config as Orders, MaxSteps, Runner, thread};
 
 use crate::{
     Addr, Config, Decision, Epoch, ExpiryCursor, FlowTable, FlowView, HashSecret, IpProtocol, OpenError,
-    Packet, Quota, Time, Timeouts, Track, Transport, Tuple, Usage, Way,
+    Packet, Quota, Rewrite, Target, Time, Timeouts, Track, Transport, Tuple, Usage, Way,
 };
 
 const OWNERS: u16 = 4;
@@ -190,5 +190,51 @@ fn a_flow_ends_once_whoever_ends_it() {
         );
         assert_balanced(&table);
         assert_eq!((table.len(), table.stats().opened), (1, 2));
+    });
+}
+
+#[test]
+fn a_flow_and_its_other_name_come_and_go_together() {
+    const BECOMES: Target = Target { addr: Addr::from_v4([10, 0, 0, 3]), port: 5353 };
+    explore(|| {
+        let mut real = udp(1);
+        (real.tuple.destination, real.tuple.destination_port) = (BECOMES.addr, BECOMES.port);
+        let table = table(40);
+        let open = |table: &FlowTable, number| match table.open_translated(
+            &udp(1),
+            BECOMES,
+            decision(number),
+            NOW,
+        ) {
+            Ok(_) | Err(OpenError::Exists(_)) => {}
+            Err(error) => panic!("{error}"),
+        };
+        threads!(table;
+            open(&table, 1),
+            open(&table, 2),
+            {
+                if let Track::Known(known) = table.track(&udp(1), NOW) {
+                    assert_eq!(known.original, real.tuple);
+                    assert!(matches!(table.rewrite(&known), None | Some(Rewrite::Destination(_))));
+                    table.remove(known.id);
+                }
+                table.expire(&mut ExpiryCursor::default(), NOW, usize::MAX);
+            },
+        );
+        // Without a flow the name is stale, and goes when it is met.
+        table.track(&udp(1), NOW);
+        let names = table.entries.iter().filter(|entry| entry.alias().is_some()).count();
+        let tagged: u32 = table.buckets.iter().map(|bucket| bucket.occupied().size()).sum();
+        assert_eq!((names, tagged as usize), (table.len(), 2 * table.len()));
+        assert_eq!(
+            table.find(&udp(1).tuple).map(|found| found.0.id),
+            table.find(&real.tuple).map(|found| found.0.id)
+        );
+        for view in table.views() {
+            assert!(table.remove(view.id));
+        }
+        table.expire(&mut ExpiryCursor::default(), NOW, usize::MAX);
+        assert!(table.is_empty() && table.reserved() == 0);
+        assert_eq!(table.usage(1), Usage::default());
     });
 }

@@ -249,6 +249,12 @@ impl FlowTable {
         self.live.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Slots in use, aliases included.
+    #[cfg(all(test, feature = "interleavings"))]
+    pub(crate) fn reserved(&self) -> usize {
+        self.live.load(Ordering::Relaxed)
+    }
+
     /// Counts one more slot in, unless the table is at capacity.
     #[inline]
     pub(crate) fn reserve(&self) -> Result<(), AtCapacity> {
