@@ -76,6 +76,7 @@ impl Gate<'_> {
         match self.fragments.first(key, fragment.end_bytes.into(), out.tci().into(), now) {
             First::Recorded => Ok(()),
             First::Overlap => Err(DropReason::BadFragment),
+            First::OverQuota => Err(DropReason::FragmentQuota),
         }
     }
 
@@ -107,10 +108,11 @@ fn key(place: &Place<'_>, ip: &Ip, fragment: &Fragment) -> FragmentKey {
     /// is no part of a datagram's name (RFC 8200, 4.5).
     const IPV6_FRAGMENT: IpProtocol = IpProtocol(44);
     FragmentKey {
+        owner: place.header.tag.tci(),
         source: ip.source,
         destination: ip.destination,
         protocol: if ip.source.is_v4() { ip.protocol } else { IPV6_FRAGMENT },
-        identification: fragment.identification ^ u32::from(place.header.tag.tci()) << 16,
+        identification: fragment.identification,
     }
 }
 
