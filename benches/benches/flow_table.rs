@@ -53,7 +53,7 @@ impl Flows for FlowTable {
     fn track(&self, packet: &Packet, now: Time) -> Option<Direction> {
         match self.track(packet, now) {
             Track::Known(known) => Some(known.direction),
-            Track::MayOpen | Track::Refused(_) => None,
+            Track::Denied(_) | Track::MayOpen | Track::Refused(_) => None,
         }
     }
 

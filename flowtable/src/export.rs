@@ -83,10 +83,11 @@ pub enum MalformedFlow {
 }
 
 impl FlowTable {
-    /// Every flow, each consistent in itself.
+    /// Every flow but those that policy has cut, each consistent in itself.
     pub fn export(&self) -> impl Iterator<Item = ExportedFlow> {
         self.entries.iter().filter_map(|entry| {
-            let (_, record) = entry.snapshot()?;
+            let (_, record) =
+                entry.snapshot().filter(|(_, record)| record.clock.state != FlowState::Denied)?;
             Some(ExportedFlow {
                 original: record.original(),
                 state: record.clock.state,
@@ -215,6 +216,7 @@ fn state_of(protocol: u8, code: u8) -> Option<FlowState> {
         FlowState::Sctp(_) => IpProtocol(protocol) == IpProtocol::SCTP,
         FlowState::Icmp(_) => matches!(IpProtocol(protocol), IpProtocol::ICMP | IpProtocol::ICMPV6),
         FlowState::Other(_) => true,
+        FlowState::Denied => false,
     };
     (fits && state.code() == code).then_some(state)
 }

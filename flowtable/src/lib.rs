@@ -13,6 +13,7 @@
 //! config     what a table is made from
 //! table      the flows, and what may be asked of them    open    recording, making room
 //! track      a packet meets its flow, or may open one    expiry  forgetting in slices
+//! deny       what policy has cut
 //! tcp  udp  icmp  sctp   what each protocol makes of a packet
 //! state      where a flow stands       timeout   for how long
 //! view       a copy of a flow          stats     what became of them
@@ -20,7 +21,7 @@
 //! quota      how many flows each owner may have
 //! bucket  entry  hash    the memory layout: tags, 128 bytes a flow, the keyed placement
 //!
-//! sync       atomics, which a test can replace
+//! sync       atomics, which a test can replace           interleavings  that test
 //!
 //! fragment   later fragments follow the first one
 //! ```
@@ -29,6 +30,7 @@ mod addr;
 mod bucket;
 mod config;
 mod decision;
+mod deny;
 mod entry;
 mod expiry;
 mod export;

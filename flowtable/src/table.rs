@@ -35,7 +35,7 @@ pub struct FlowTable {
     pub(crate) entries: Box<[Entry]>,
     hash: KeyedHash,
     pub(crate) timeouts: TimeoutTicks,
-    pickup_until: Time,
+    pub(crate) pickup_until: Time,
     capacity: usize,
     live: CachePadded<AtomicUsize>,
     pub(crate) counters: Counters,
@@ -109,6 +109,7 @@ impl FlowTable {
                     match track::step(&flow, direction, packet, tick, &self.quotas) {
                         Step::Admitted => return Track::Known(track::known(&flow, id, &key, direction)),
                         Step::Refused(refusal) => return Track::Refused(refusal),
+                        Step::Denied => return Track::Denied(track::known(&flow, id, &key, direction)),
                         Step::Reopens => {
                             drop(flow);
                             self.end_if(id, Ending::Reopened, |clock| clock.state.is_finished());
@@ -231,7 +232,7 @@ impl FlowTable {
         })
     }
 
-    fn entry(&self, id: FlowId) -> Option<&Entry> {
+    pub(crate) fn entry(&self, id: FlowId) -> Option<&Entry> {
         self.entries.get(id.slot()).filter(|_| id.generation().is_live())
     }
 

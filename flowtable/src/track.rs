@@ -12,6 +12,9 @@ use crate::{icmp, sctp, tcp, udp};
 pub enum Track {
     /// It belongs to a flow, which has taken it in.
     Known(Known),
+    /// It belongs to a flow that policy has cut, or would open another one on the same ports; the flow is
+    /// as it was.
+    Denied(Known),
     /// It has no flow, and may open one.
     MayOpen,
     /// It has no flow that would take it, and may not open one.
@@ -48,6 +51,7 @@ pub(crate) enum Step {
     Admitted,
     /// Not in the flow: it starts another one on the same ports.
     Reopens,
+    Denied,
     Refused(Refusal),
 }
 
@@ -144,6 +148,7 @@ pub(crate) fn step(
         (FlowState::Other(state), Transport::Other) => {
             (FlowState::Other(icmp::step(state, direction)), Assurance::Tentative)
         }
+        (FlowState::Denied, _) => return Step::Denied,
         // The parser gives every protocol number one transport; another one is not of this flow.
         _ => return Step::Refused(Refusal::NoFlow),
     };

@@ -1,7 +1,7 @@
 //! What opens no flow: packets to groups, ICMP errors, and fragments after the first.
 
 use podgate_flowtable::{
-    Direction, First, FlowView, Follow, FragmentKey, IpProtocol, Known, Packet, Time, Tuple,
+    Direction, First, FlowState, FlowView, Follow, FragmentKey, IpProtocol, Known, Packet, Time, Tuple,
 };
 
 use super::flow::allowed;
@@ -31,7 +31,7 @@ impl Gate<'_> {
         let causes = place.decide(&ends, &packet.tuple);
         match allowed(causes) {
             Ok(()) => Ok(tag),
-            Err(reason) => Err(Refusal { reason, causes: Some(causes), cut: None }),
+            Err(reason) => Err(Refusal { causes: Some(causes), ..reason.into() }),
         }
     }
 
@@ -53,10 +53,10 @@ impl Gate<'_> {
             return unrelated;
         }
         match self.flows.find(&quoted) {
-            Some((flow, direction)) if now < flow.expires_at => {
+            Some((flow, direction)) if now < flow.expires_at && flow.state != FlowState::Denied => {
                 let FlowView { id, original, decision, .. } = flow;
                 let known = Known { id, direction: opposite(direction), original, decision };
-                self.judge_known(place, ip.destination, &known)
+                self.judge_known(place, ip.destination, &known, now)
             }
             _ => unrelated,
         }

@@ -42,11 +42,20 @@ impl World {
     }
 
     pub fn with_capacity(capacity: usize) -> Self {
+        Self::with_flows(capacity, Time::default())
+    }
+
+    /// One that takes up connections in the middle until then.
+    pub fn picking_up(pickup_until: Time) -> Self {
+        Self::with_flows(1024, pickup_until)
+    }
+
+    fn with_flows(capacity: usize, pickup_until: Time) -> Self {
         let flows = FlowTable::new(Config {
             capacity,
             secret: HashSecret([1, 2]),
             timeouts: Timeouts::default(),
-            pickup_until: Time::default(),
+            pickup_until,
         });
         Self {
             snapshot: Some(snapshot(1, policy(false), Switches::default())),
