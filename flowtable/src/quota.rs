@@ -1,6 +1,6 @@
 //! How many flows each owner may have, so that one pod cannot starve the others.
 //!
-//! The owner is the opaque [`Decision::port`](crate::Decision::port). A flow counts for it from when it
+//! The owner is the opaque [`Decision::owner`](crate::Decision::owner). A flow counts for it from when it
 //! opens until it has ended, in whichever way, or policy has cut it; a flow that has expired, but was not
 //! collected yet, still counts. Known packets touch the count only when they take a flow into or out of
 //! its opening.
