@@ -90,7 +90,7 @@ impl Flows for FlowTable {
 fn known(track: Track) -> Option<Direction> {
     match track {
         Track::Known(known) => Some(known.direction),
-        Track::MayOpen | Track::Refused(_) => None,
+        Track::Denied(_) | Track::MayOpen | Track::Refused(_) => None,
     }
 }
 

@@ -89,10 +89,11 @@ pub enum MalformedFlow {
 }
 
 impl FlowTable {
-    /// Every flow, each consistent in itself.
+    /// Every flow but those that policy has cut, each consistent in itself.
     pub fn export(&self) -> impl Iterator<Item = ExportedFlow> {
         self.entries.iter().enumerate().filter_map(|(slot, entry)| {
-            let (generation, record) = entry.snapshot()?;
+            let (generation, record) =
+                entry.snapshot().filter(|(_, record)| record.clock.state != FlowState::Denied)?;
             let id = FlowId::new(slot, generation);
             Some(ExportedFlow {
                 original: record.original(),
@@ -261,6 +262,7 @@ fn state_of(protocol: u8, code: u8) -> Option<FlowState> {
         FlowState::Sctp(_) => IpProtocol(protocol) == IpProtocol::SCTP,
         FlowState::Icmp(_) => matches!(IpProtocol(protocol), IpProtocol::ICMP | IpProtocol::ICMPV6),
         FlowState::Other(_) => true,
+        FlowState::Denied => false,
     };
     (fits && state.code() == code).then_some(state)
 }

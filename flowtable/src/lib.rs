@@ -14,6 +14,7 @@
 //! table      the flows, and what may be asked of them    open    recording, making room
 //! meet       a packet meets its flow, one at a time or in batches
 //! track      what it does to the flow, or may do without    expiry  forgetting in slices
+//! deny       what policy has cut
 //! tcp  udp  icmp  sctp   what each protocol makes of a packet
 //! translate  flows with another name for one end
 //! state      where a flow stands       timeout   for how long
@@ -22,7 +23,7 @@
 //! quota      how many flows each owner may have
 //! bucket  entry  hash    the memory layout: tags, 128 bytes a flow, the keyed placement
 //!
-//! sync       atomics, which a test can replace
+//! sync       atomics, which a test can replace           interleavings  that test
 //!
 //! fragment   later fragments follow the first one
 //! ```
@@ -31,6 +32,7 @@ mod addr;
 mod bucket;
 mod config;
 mod decision;
+mod deny;
 mod entry;
 mod expiry;
 mod export;

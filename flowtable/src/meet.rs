@@ -19,6 +19,7 @@ pub struct Seek {
 /// What a flow made of a packet.
 enum Met<'a> {
     Admitted(Locked<'a>),
+    Denied(Locked<'a>),
     Refused(Refusal),
     Ended,
 }
@@ -60,6 +61,10 @@ impl FlowTable {
                         let alias = flow.partner().filter(|_| direction == Direction::Reply);
                         return Track::Known(track::known(&flow, id, original, direction, alias));
                     }
+                    Met::Denied(flow) => {
+                        let original = key.tuple(flow.originator());
+                        return Track::Denied(track::known(&flow, id, original, direction, None));
+                    }
                     Met::Refused(refusal) => return Track::Refused(refusal),
                     Met::Ended => {}
                 }
@@ -89,6 +94,7 @@ impl FlowTable {
         }
         match track::step(&flow, direction, packet, tick, &self.quotas) {
             Step::Admitted => Met::Admitted(flow),
+            Step::Denied => Met::Denied(flow),
             Step::Refused(refusal) => Met::Refused(refusal),
             Step::Reopens => {
                 drop(flow);
@@ -105,10 +111,11 @@ impl FlowTable {
         let id = alias.flow;
         let direction = Direction::from_ends(sender, alias.originator);
         let flow = self.entry(id).and_then(|entry| entry.lock(id.generation()));
+        let mut original = alias.key.tuple(alias.originator);
+        (original.destination, original.destination_port) = (alias.becomes.addr, alias.becomes.port);
         match flow.map_or(Met::Ended, |flow| self.meet(flow, id, direction, packet, tick)) {
+            Met::Denied(flow) => Some(Track::Denied(track::known(&flow, id, original, direction, None))),
             Met::Admitted(flow) => {
-                let mut original = alias.key.tuple(alias.originator);
-                (original.destination, original.destination_port) = (alias.becomes.addr, alias.becomes.port);
                 // What comes back by this name has been translated already.
                 let alias = (direction == Direction::Original).then_some(Slot(slot as u32));
                 Some(Track::Known(track::known(&flow, id, original, direction, alias)))

@@ -60,7 +60,8 @@ impl FlowTable {
     /// Records the flow that `packet` opens, with the verdict that lets it; the packet is its first.
     ///
     /// Without room, a flow of the same place that is over, half-open or at least not assured is
-    /// given up for it; an assured flow never is.
+    /// given up for it; an assured flow never is. A flow on the same ports that policy has cut makes way:
+    /// whoever calls this has asked policy again.
     pub fn open(&self, packet: &Packet, decision: Decision, now: Time) -> Result<FlowId, OpenError> {
         self.may_open(packet, now).map_err(OpenError::NotAnOpener)?;
         let (key, sender) = Key::of_packet(packet);
@@ -87,6 +88,12 @@ impl FlowTable {
                         }
                         self.unreserve();
                     })?;
+                    slot
+                }
+                Some(flow) if flow.clock().state == FlowState::Denied => {
+                    self.charge(decision.owner, state)?;
+                    self.retire(flow);
+                    bump(&self.counters.reopened);
                     slot
                 }
                 // Both locks are held: the flow cannot have gone meanwhile.

@@ -1,8 +1,9 @@
 //! How many flows each owner may have, so that one pod cannot starve the others.
 //!
-//! The owner is the opaque [`Decision::port`](crate::Decision::port). A flow counts for it from when it
-//! opens until it has ended, in whichever way; a flow that has expired, but was not collected yet, still
-//! counts. Known packets touch the count only when they take a flow into or out of its opening.
+//! The owner is the opaque [`Decision::owner`](crate::Decision::owner). A flow counts for it from when it
+//! opens until it has ended, in whichever way, or policy has cut it; a flow that has expired, but was not
+//! collected yet, still counts. Known packets touch the count only when they take a flow into or out of
+//! its opening.
 
 use crate::FlowState;
 use crate::sync::{AtomicU64, Ordering};
@@ -95,10 +96,10 @@ impl Quotas {
     #[inline]
     pub(crate) fn follow(&self, owner: u16, from: FlowState, to: FlowState) {
         let Some(limited) = &self.0 else { return };
-        match (from.is_half_open(), to.is_half_open()) {
-            (true, false) => _ = limited.owner(owner).fetch_sub(1, Ordering::Relaxed),
-            (false, true) => _ = limited.owner(owner).fetch_add(1, Ordering::Relaxed),
-            (true, true) | (false, false) => {}
+        let (from, to) = (weight(from), weight(to));
+        if from != to {
+            // Less is more by what is missing to the modulus.
+            limited.owner(owner).fetch_add(to.wrapping_sub(from), Ordering::Relaxed);
         }
     }
 
@@ -132,6 +133,9 @@ impl Usage {
 
 /// What a flow in `state` adds to its owner's word.
 #[inline]
-fn weight(state: FlowState) -> u64 {
-    FLOW + u64::from(state.is_half_open())
+const fn weight(state: FlowState) -> u64 {
+    match state {
+        FlowState::Denied => 0,
+        state => FLOW + state.is_half_open() as u64,
+    }
 }

@@ -37,7 +37,7 @@ pub struct FlowTable {
     pub(crate) entries: Box<[Entry]>,
     hash: KeyedHash,
     pub(crate) timeouts: TimeoutTicks,
-    pickup_until: Time,
+    pub(crate) pickup_until: Time,
     capacity: usize,
     /// Slots in use.
     live: CachePadded<AtomicUsize>,

@@ -56,6 +56,7 @@ pub(crate) fn ticks(duration: Duration) -> u64 {
 /// | `sctp_shutdown` | 3 s | same: SHUTDOWN_SENT, SHUTDOWN_RECD, SHUTDOWN_ACK_SENT |
 /// | `sctp_closed` | 10 s | same |
 /// | `generic` | 600 s | `nf_conntrack_proto_generic.c` |
+/// | `denied` | 60 s | our own: cut by policy; in any case while connections are taken up in the middle |
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the table above describes every field")]
 pub struct Timeouts {
@@ -77,6 +78,7 @@ pub struct Timeouts {
     pub sctp_shutdown: Duration,
     pub sctp_closed: Duration,
     pub generic: Duration,
+    pub denied: Duration,
 }
 
 impl Default for Timeouts {
@@ -101,6 +103,7 @@ impl Default for Timeouts {
             sctp_shutdown: secs(3),
             sctp_closed: secs(10),
             generic: secs(600),
+            denied: secs(60),
         }
     }
 }
@@ -133,6 +136,7 @@ impl Timeouts {
                 SctpState::Closed => self.sctp_closed,
             },
             FlowState::Other(ReplyState::Unreplied | ReplyState::Replied) => self.generic,
+            FlowState::Denied => self.denied,
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::entry::{Clock, Locked, Memory, Slot};
 use crate::quota::Quotas;
 use crate::state::{Assurance, FlowState, ReplyState, SctpState, UdpState};
-use crate::{Decision, Direction, FlowId, FlowView, IcmpRole, Packet, Time, Transport, Tuple};
+use crate::{Decision, Direction, FlowId, IcmpRole, Packet, Time, Transport, Tuple};
 use crate::{icmp, sctp, tcp, udp};
 
 /// What the table says about a packet.
@@ -11,6 +11,9 @@ use crate::{icmp, sctp, tcp, udp};
 pub enum Track {
     /// It belongs to a flow, which has taken it in.
     Known(Known),
+    /// It belongs to a flow that policy has cut, or would open another one on the same ports; the flow is
+    /// as it was.
+    Denied(Known),
     /// It has no flow, and may open one.
     MayOpen,
     /// It has no flow that would take it, and may not open one.
@@ -33,9 +36,8 @@ pub struct Known {
 }
 
 impl Known {
-    /// A packet about the flow, to be judged as one that goes in `direction` on it; it is not translated.
-    pub fn of_view(view: &FlowView, direction: Direction) -> Self {
-        let FlowView { id, original, decision, .. } = *view;
+    /// Of a packet whose addresses stay as they are.
+    pub const fn new(id: FlowId, direction: Direction, original: Tuple, decision: Decision) -> Self {
         Self { id, direction, original, decision, alias: None }
     }
 }
@@ -57,6 +59,7 @@ pub(crate) enum Step {
     Admitted,
     /// Not in the flow: it starts another one on the same ports.
     Reopens,
+    Denied,
     Refused(Refusal),
 }
 
@@ -153,6 +156,7 @@ pub(crate) fn step(
         (FlowState::Other(state), Transport::Other) => {
             (FlowState::Other(icmp::step(state, direction)), Assurance::Tentative)
         }
+        (FlowState::Denied, _) => return Step::Denied,
         // The parser gives every protocol number one transport; another one is not of this flow.
         _ => return Step::Refused(Refusal::NoFlow),
     };

@@ -8,7 +8,7 @@ use podgate_dataplane::snapshot::Snapshot;
 use podgate_dataplane::tag::Tag;
 use podgate_dataplane::verdict::Causes;
 use podgate_dataplane::worker::{self, Shared};
-use podgate_flowtable::{Addr, Assurance, Decision, Epoch, FlowView, Time, Way};
+use podgate_flowtable::{Addr, Assurance, Decision, Epoch, FlowState, FlowView, Time, Way};
 
 use super::gateway::Gateway;
 use super::history::{Said, seconds_since};
@@ -79,7 +79,10 @@ impl FlowReader {
         let names = snapshot.filter(|snapshot| snapshot.epoch == epoch).map(|snapshot| &snapshot.names);
         let cause = |code| Cause::from_code(code).unwrap_or(Cause::NotLocal);
         let causes = Causes { egress: cause(egress), ingress: cause(ingress) };
-        let said = Said::forward(causes, names);
+        let said = match view.state {
+            FlowState::Denied => Said::denied(causes),
+            _ => Said::forward(causes, names),
+        };
         let tuple = &view.original;
         let named = |addr: Addr| name(snapshot, addr).map_or_else(|| addr.to_string(), str::to_owned);
         FlowRecord {

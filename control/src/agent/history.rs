@@ -147,6 +147,13 @@ impl Said {
         Self { reason: reason.name(), explanation, policies, rule: None, side }
     }
 
+    /// Of a flow that policy has cut.
+    pub(super) fn denied(causes: Causes) -> Self {
+        let reason =
+            if causes.egress.allows() { DropReason::PolicyIngress } else { DropReason::PolicyEgress };
+        Self { reason: reason.name(), ..Self::default() }
+    }
+
     pub(super) fn forward(causes: Causes, names: Option<&Names>) -> Self {
         let mut policies = Vec::new();
         let mut rules = Vec::new();

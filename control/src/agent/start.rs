@@ -154,7 +154,7 @@ impl Gateway {
             hash_seed,
             alarms: BTreeMap::new(),
         };
-        let thread = Revalidation::start(Arc::clone(&shared), counters.clone(), pickup_until);
+        let thread = Revalidation::start(Arc::clone(&shared), counters.clone());
         let revalidation = thread.map_err(|source| StartError::Thread { source })?;
         let (history, state) = (History::new(), Mutex::new(state));
         Ok(Arc::new(Self { options, shared, counters, history, revalidation, started: now, state }))

@@ -119,6 +119,7 @@ pub const STATES: &[&str] = &[
     "SHUTDOWN_RECD",
     "SHUTDOWN_ACK_SENT",
     "CLOSED",
+    "DENIED",
 ];
 
 impl FlowFilter {

@@ -165,8 +165,6 @@ pub struct ChangeReport {
     pub allowed: u64,
     /// No longer allowed; they were cut.
     pub cut: u64,
-    /// No longer allowed; their next packet cuts them. Only TCP, and only in the gateway's first minute.
-    pub pending: u64,
     /// No longer allowed; they live on until they end (`--live-connections keep`).
     pub kept: u64,
     /// Seconds from the change to this report; all live flows had been looked at then.

@@ -102,11 +102,8 @@ fn render(status: &Status) -> String {
 }
 
 fn told(change: &ChangeReport) -> String {
-    let ChangeReport { epoch, allowed, cut, pending, kept, .. } = change;
+    let ChangeReport { epoch, allowed, cut, kept, .. } = change;
     let mut text = format!("live flows at snapshot {epoch}: {allowed} still allowed, {cut} cut");
-    if *pending > 0 {
-        text.push_str(&format!(", {pending} to be cut by their next packet"));
-    }
     if *kept > 0 {
         text.push_str(&format!(", {kept} kept though no longer allowed"));
     }

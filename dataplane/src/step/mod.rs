@@ -3,11 +3,13 @@
 //! ```text
 //! mod        the order of the checks, and the one function in which every drop ends
 //! flow       packets that are part of a flow or open one
+//! denied     segments of connections that policy has cut
 //! recheck    flows decided again without a packet of theirs
 //! stateless  packets to groups, ICMP errors, later fragments
 //! tunnel     tunnels from pods to nodes
 //! ```
 
+mod denied;
 mod flow;
 mod recheck;
 mod stateless;
@@ -67,13 +69,14 @@ pub struct Reading {
 struct Refusal {
     reason: DropReason,
     causes: Option<Causes>,
-    /// The flow this ends, in its initiator's direction.
-    cut: Option<Tuple>,
+    kind: EventKind,
+    /// What was judged, if not the frame's own tuple: its flow, in the initiator's direction.
+    judged: Option<Tuple>,
 }
 
 impl From<DropReason> for Refusal {
     fn from(reason: DropReason) -> Self {
-        Self { reason, causes: None, cut: None }
+        Self { reason, causes: None, kind: EventKind::Dropped, judged: None }
     }
 }
 
@@ -227,15 +230,14 @@ impl Gate<'_> {
     #[cold]
     #[inline(never)]
     fn drop_frame(&self, subject: &Subject<'_>, refusal: Refusal, now: Time) -> Verdict {
-        let Refusal { reason, causes, cut } = refusal;
+        let Refusal { reason, causes, kind, judged } = refusal;
         let verdict = Verdict::Drop(reason);
         self.counters.count_drop(subject.tag.map(|tag| tag.port), reason);
         // What the bridge floods to ports that it does not concern is counted, but nobody's news.
         if reason == DropReason::NotForThisPod {
             return verdict;
         }
-        let kind = if cut.is_some() { EventKind::FlowCut } else { EventKind::Dropped };
-        self.tell(kind, subject, cut, verdict, causes, now);
+        self.tell(kind, subject, judged, verdict, causes, now);
         verdict
     }
 

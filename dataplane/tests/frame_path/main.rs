@@ -8,6 +8,8 @@ mod parse_ip;
 mod parse_link;
 mod parse_transport;
 mod step_any;
+mod step_counters;
+mod step_denied;
 mod step_fragment;
 mod step_group;
 mod step_icmp;
