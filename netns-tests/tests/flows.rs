@@ -9,7 +9,7 @@ use podgate_netns_tests::space::Finished;
 use podgate_netns_tests::traffic::{
     ALLOWED_WITHIN, Conversation, DENIED_AFTER, Reach, Server, ask_udp, reach_within, reaches_udp,
 };
-use podgate_netns_tests::{Gateway, Node, Space, Turn, eventually};
+use podgate_netns_tests::{Gateway, Node, Space, Turn, eventually, wait_until};
 
 /// `shop/db` takes everything from `shop/web` only.
 fn only_web() -> String {
@@ -246,11 +246,33 @@ fn flows_live_on_over_a_restart() {
 }
 
 #[test]
+fn a_pod_has_its_quota_and_no_more() {
+    const OPENED: u64 = 30;
+    let _turn = Turn::shared();
+    let node = Node::with_pods(&["shop/web", "shop/db", "other/guest"]);
+    let gateway = Gateway::start(&node, "", &["--flows-per-pod", "20", "--half-open-per-pod", "10"]);
+    let (web, db, guest) = (node.pod("shop/web"), node.pod("shop/db"), node.pod("other/guest"));
+    let _server = Server::start(db, 53);
+    // Nothing listens there, so none of these is answered.
+    web.space.run(|| {
+        let socket = UdpSocket::bind((web.v4, 40_000)).expect("a socket");
+        for port in 0..OPENED {
+            let _ = socket.send_to(b"?", (db.v4, 2000 + port as u16));
+        }
+    });
+    let refused = || gateway.drops(web, "half-open-quota");
+    wait_until("the quota is met", ALLOWED_WITHIN, || refused() == OPENED - 10);
+    assert_eq!(gateway.drops(web, "flow-quota"), 0);
+    assert_eq!(gateway.drops(guest, "half-open-quota"), 0);
+    assert!(ask_udp(&guest.space, db.v4, 53, ALLOWED_WITHIN).is_some(), "others have theirs");
+}
+
+#[test]
 fn many_flows_are_listed_while_the_gateway_goes_on() {
     const MANY: usize = 3_000;
     let _turn = Turn::shared();
     let node = Node::with_pods(&["shop/web", "shop/db"]);
-    let gateway = Gateway::start(&node, "", &[]);
+    let gateway = Gateway::start(&node, "", &["--half-open-per-pod", "10000"]);
     let (web, db) = (node.pod("shop/web"), node.pod("shop/db"));
     let _server = Server::start(db, 53);
     assert!(ask_udp(&web.space, db.v4, 53, ALLOWED_WITHIN).is_some());

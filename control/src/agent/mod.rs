@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! options    what it is told
+//! flow_options  what the flow table is made from
 //! paths      where it keeps things
 //! bpffs      where pins can be, so that they outlive the gateway
 //! home       which bridge an instance guards, and no other
@@ -25,6 +26,7 @@
 mod bpffs;
 mod carry;
 mod detach;
+mod flow_options;
 mod flows;
 mod follow;
 mod gateway;
@@ -43,6 +45,7 @@ mod supervise;
 mod trunk;
 
 pub use detach::{DetachError, DetachReport, LockError, detach};
+pub use flow_options::FlowOptions;
 pub use flows::FlowReader;
 pub use gateway::{Gateway, PublishError};
 pub use history::History;

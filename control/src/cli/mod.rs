@@ -4,6 +4,7 @@
 //! usage or input. Errors go to stderr and say what to do.
 
 mod detach;
+mod flow_args;
 mod flows;
 mod gateway_args;
 mod instance;

@@ -1,0 +1,87 @@
+//! What a gateway can be told about its flow table.
+
+use std::num::NonZeroU32;
+
+use clap::Args;
+
+use crate::agent::FlowOptions;
+
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Flow table")]
+pub(super) struct FlowArgs {
+    /// Flows that can be tracked at once.
+    #[arg(long, default_value_t = 131_072, value_name = "N")]
+    flows: usize,
+    /// Flows that a pod may open, and as many that may come to it [default: an eighth of --flows].
+    #[arg(long, value_name = "N", value_parser = quota)]
+    flows_per_pod: Option<NonZeroU32>,
+    /// Of these, half-open and unanswered ones [default: a sixty-fourth of --flows].
+    #[arg(long, value_name = "N", value_parser = quota)]
+    half_open_per_pod: Option<NonZeroU32>,
+}
+
+impl FlowArgs {
+    pub(super) fn options(&self) -> FlowOptions {
+        FlowOptions {
+            capacity: self.flows,
+            per_pod: self.flows_per_pod,
+            half_open_per_pod: self.half_open_per_pod,
+        }
+    }
+
+    /// The same, as arguments of another command.
+    pub(super) fn to_arguments(&self) -> Vec<String> {
+        let mut arguments = Vec::new();
+        let mut add = |flag: &str, value: Option<String>| {
+            arguments.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value]));
+        };
+        let number = |number: Option<NonZeroU32>| number.map(|number| number.to_string());
+        add("--flows", Some(self.flows.to_string()));
+        add("--flows-per-pod", number(self.flows_per_pod));
+        add("--half-open-per-pod", number(self.half_open_per_pod));
+        arguments
+    }
+}
+
+fn quota(text: &str) -> Result<NonZeroU32, String> {
+    let number: u32 = text.parse().map_err(|error: std::num::ParseIntError| error.to_string())?;
+    NonZeroU32::new(number).ok_or_else(|| {
+        "with 0, no pod could open anything; to limit nobody, give as many as --flows, or more".into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Told {
+        #[command(flatten)]
+        flows: FlowArgs,
+    }
+
+    fn told(words: &[&str]) -> Result<FlowArgs, String> {
+        let parsed = Told::try_parse_from([&["podgate"], words].concat());
+        parsed.map(|told| told.flows).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn arguments_say_the_same_again() {
+        let words = ["--flows", "5000", "--flows-per-pod", "70", "--half-open-per-pod", "7"];
+        assert_eq!(told(&words).unwrap().to_arguments(), words);
+        let FlowOptions { capacity, per_pod, half_open_per_pod } = told(&words).unwrap().options();
+        assert_eq!((capacity, per_pod, half_open_per_pod), (5000, NonZeroU32::new(70), NonZeroU32::new(7)));
+        assert_eq!(told(&[]).unwrap().to_arguments(), ["--flows", "131072"]);
+    }
+
+    #[test]
+    fn a_quota_of_nothing_is_refused() {
+        for flag in ["--flows-per-pod", "--half-open-per-pod"] {
+            let error = told(&[flag, "0"]).unwrap_err();
+            assert!(error.contains(flag) && error.contains("to limit nobody"), "{error}");
+            assert!(told(&[flag, "many"]).is_err() && told(&[flag, "-1"]).is_err());
+        }
+    }
+}
