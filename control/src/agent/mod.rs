@@ -10,6 +10,7 @@
 //! trunk      the veth pairs that carry frames to the workers
 //! ports      which devices are guarded, and which pod is behind each
 //! start      all of it loaded, attached, running
+//! memory     how much of it there is
 //! gateway    what it then does
 //! status     how it is
 //! follow     ports, as they come, go and change
@@ -32,6 +33,7 @@ mod follow;
 mod gateway;
 mod history;
 mod home;
+mod memory;
 mod options;
 mod paths;
 mod ports;
@@ -45,7 +47,7 @@ mod supervise;
 mod trunk;
 
 pub use detach::{DetachError, DetachReport, LockError, detach};
-pub use flow_options::FlowOptions;
+pub use flow_options::{FlowCapacity, FlowOptions, NoCapacity};
 pub use flows::FlowReader;
 pub use gateway::{Gateway, PublishError};
 pub use history::History;

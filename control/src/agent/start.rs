@@ -105,7 +105,7 @@ impl Gateway {
 
         let now = worker::now();
         let pickup_until = now.after(PICKUP);
-        let capacity = options.flows.capacity;
+        let capacity = options.flows.capacity.resolve();
         let quota = options.flows.quota(capacity);
         let flows = FlowTable::new(FlowConfig {
             capacity,
@@ -115,7 +115,7 @@ impl Gateway {
         })?
         .with_quota(quota);
         let (flows_per_pod, half_open_per_pod) = (quota.flows, quota.half_open);
-        tracing::info!(capacity, flows_per_pod, half_open_per_pod, "flow table");
+        tracing::info!(flows = capacity, flows_per_pod, half_open_per_pod, "flow table");
         take_up_flows(paths, &flows);
         let shared = Arc::new(Shared {
             published: Published::empty(),

@@ -4,14 +4,17 @@ use std::num::NonZeroU32;
 
 use clap::Args;
 
-use crate::agent::FlowOptions;
+use crate::agent::{FlowCapacity, FlowOptions};
+
+/// What a lab's gateway has: labs come and go, several at a time.
+const LAB_FLOWS: FlowCapacity = FlowCapacity::Exactly(131_072);
 
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Flow table")]
 pub(super) struct FlowArgs {
-    /// Flows that can be tracked at once.
-    #[arg(long, default_value_t = 131_072, value_name = "N")]
-    flows: usize,
+    /// Flows that can be tracked at once; auto: by the memory there is [default: auto; in a lab 131072].
+    #[arg(long, value_name = "N|auto")]
+    flows: Option<FlowCapacity>,
     /// Flows that a pod may open, and as many that may come to it [default: an eighth of --flows].
     #[arg(long, value_name = "N", value_parser = quota)]
     flows_per_pod: Option<NonZeroU32>,
@@ -23,20 +26,20 @@ pub(super) struct FlowArgs {
 impl FlowArgs {
     pub(super) fn options(&self) -> FlowOptions {
         FlowOptions {
-            capacity: self.flows,
+            capacity: self.flows.unwrap_or_default(),
             per_pod: self.flows_per_pod,
             half_open_per_pod: self.half_open_per_pod,
         }
     }
 
-    /// The same, as arguments of another command.
+    /// The same, as arguments for the gateway of a lab.
     pub(super) fn to_arguments(&self) -> Vec<String> {
         let mut arguments = Vec::new();
         let mut add = |flag: &str, value: Option<String>| {
             arguments.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value]));
         };
         let number = |number: Option<NonZeroU32>| number.map(|number| number.to_string());
-        add("--flows", Some(self.flows.to_string()));
+        add("--flows", Some(self.flows.unwrap_or(LAB_FLOWS).to_string()));
         add("--flows-per-pod", number(self.flows_per_pod));
         add("--half-open-per-pod", number(self.half_open_per_pod));
         arguments
@@ -72,8 +75,13 @@ mod tests {
         let words = ["--flows", "5000", "--flows-per-pod", "70", "--half-open-per-pod", "7"];
         assert_eq!(told(&words).unwrap().to_arguments(), words);
         let FlowOptions { capacity, per_pod, half_open_per_pod } = told(&words).unwrap().options();
-        assert_eq!((capacity, per_pod, half_open_per_pod), (5000, NonZeroU32::new(70), NonZeroU32::new(7)));
-        assert_eq!(told(&[]).unwrap().to_arguments(), ["--flows", "131072"]);
+        assert_eq!(capacity, FlowCapacity::Exactly(5000));
+        assert_eq!((per_pod, half_open_per_pod), (NonZeroU32::new(70), NonZeroU32::new(7)));
+        let silent = told(&[]).unwrap();
+        assert_eq!(silent.options().capacity, FlowCapacity::Auto);
+        assert_eq!(silent.to_arguments(), ["--flows", "131072"]);
+        assert_eq!(told(&["--flows", "auto"]).unwrap().to_arguments(), ["--flows", "auto"]);
+        assert!(told(&["--flows", "0"]).unwrap_err().contains("'auto' or a number from 1"));
     }
 
     #[test]
