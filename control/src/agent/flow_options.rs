@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use podgate_flowtable::{MAX_CAPACITY, Quota};
+use podgate_flowtable::{MAX_CAPACITY, Quota, Timeouts};
 
 use super::memory;
 
@@ -41,6 +41,8 @@ pub struct FlowOptions {
     pub per_pod: Option<NonZeroU32>,
     /// Of these, half-open and unanswered ones; a sixty-fourth of the capacity where `None`.
     pub half_open_per_pod: Option<NonZeroU32>,
+    /// How long silent flows are remembered.
+    pub timeouts: Timeouts,
 }
 
 impl FlowCapacity {

@@ -11,7 +11,7 @@ use podgate_dataplane::events::EventRing;
 use podgate_dataplane::raw::{Published, RingConfig};
 use podgate_dataplane::steer::{Lane, SteerConfig, SteerError, Steering};
 use podgate_dataplane::worker::{self, GateJudge, Shared, Worker, WorkerConfig, WorkerError};
-use podgate_flowtable::{Config as FlowConfig, ConfigError, FlowTable, FragmentTable, Timeouts};
+use podgate_flowtable::{Config as FlowConfig, ConfigError, FlowTable, FragmentTable};
 
 use super::carry::{self, Carried, CarryError, Origin};
 use super::gateway::{Gateway, PublishError, STALE, State};
@@ -110,7 +110,7 @@ impl Gateway {
         let flows = FlowTable::new(FlowConfig {
             capacity,
             secret: draw_secret()?,
-            timeouts: Timeouts::default(),
+            timeouts: options.flows.timeouts,
             pickup_until,
         })?
         .with_quota(quota);

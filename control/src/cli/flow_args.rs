@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use clap::Args;
 
+use super::timeouts::{Timeout, timeouts};
 use crate::agent::{FlowCapacity, FlowOptions};
 
 /// What a lab's gateway has: labs come and go, several at a time.
@@ -21,6 +22,10 @@ pub(super) struct FlowArgs {
     /// Of these, half-open and unanswered ones [default: a sixty-fourth of --flows].
     #[arg(long, value_name = "N", value_parser = quota)]
     half_open_per_pod: Option<NonZeroU32>,
+    /// How long a silent flow is remembered, as in tcp-established=1h,udp-stream=3m; may be given
+    /// again. docs/flows.md has the names.
+    #[arg(long, value_name = "NAME=DURATION", value_delimiter = ',')]
+    timeout: Vec<Timeout>,
 }
 
 impl FlowArgs {
@@ -29,6 +34,7 @@ impl FlowArgs {
             capacity: self.flows.unwrap_or_default(),
             per_pod: self.flows_per_pod,
             half_open_per_pod: self.half_open_per_pod,
+            timeouts: timeouts(&self.timeout),
         }
     }
 
@@ -42,6 +48,9 @@ impl FlowArgs {
         add("--flows", Some(self.flows.unwrap_or(LAB_FLOWS).to_string()));
         add("--flows-per-pod", number(self.flows_per_pod));
         add("--half-open-per-pod", number(self.half_open_per_pod));
+        for timeout in &self.timeout {
+            add("--timeout", Some(timeout.to_string()));
+        }
         arguments
     }
 }
@@ -74,7 +83,7 @@ mod tests {
     fn arguments_say_the_same_again() {
         let words = ["--flows", "5000", "--flows-per-pod", "70", "--half-open-per-pod", "7"];
         assert_eq!(told(&words).unwrap().to_arguments(), words);
-        let FlowOptions { capacity, per_pod, half_open_per_pod } = told(&words).unwrap().options();
+        let FlowOptions { capacity, per_pod, half_open_per_pod, .. } = told(&words).unwrap().options();
         assert_eq!(capacity, FlowCapacity::Exactly(5000));
         assert_eq!((per_pod, half_open_per_pod), (NonZeroU32::new(70), NonZeroU32::new(7)));
         let silent = told(&[]).unwrap();
@@ -82,6 +91,20 @@ mod tests {
         assert_eq!(silent.to_arguments(), ["--flows", "131072"]);
         assert_eq!(told(&["--flows", "auto"]).unwrap().to_arguments(), ["--flows", "auto"]);
         assert!(told(&["--flows", "0"]).unwrap_err().contains("'auto' or a number from 1"));
+    }
+
+    #[test]
+    fn timeouts_are_given_in_lists_or_one_by_one() {
+        let told = told(&["--timeout", "icmp=5s,generic=1h30m", "--timeout", "udp-stream=10m"]).unwrap();
+        let expected = ["icmp=5s", "generic=1h30m", "udp-stream=10m"];
+        let again = told.to_arguments();
+        let (flags, values): (Vec<_>, Vec<_>) = again[2..].chunks(2).map(|pair| (&pair[0], &pair[1])).unzip();
+        assert!(values == expected && flags.iter().all(|flag| *flag == "--timeout"), "{again:?}");
+        let timeouts = told.options().timeouts;
+        assert_eq!(
+            [timeouts.icmp, timeouts.generic, timeouts.udp_stream].map(|time| time.as_secs()),
+            [5, 5400, 600]
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod observe;
 mod run;
 mod status;
 mod table;
+mod timeouts;
 
 use std::process::ExitCode;
 
