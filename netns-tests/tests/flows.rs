@@ -267,6 +267,27 @@ fn a_pod_has_its_quota_and_no_more() {
     assert!(ask_udp(&guest.space, db.v4, 53, ALLOWED_WITHIN).is_some(), "others have theirs");
 }
 
+/// With the default grace it lives on, as the tests on crashes have it.
+#[test]
+fn without_a_grace_nothing_is_taken_up_in_the_middle() {
+    let _turn = Turn::shared();
+    let node = Node::with_pods(&["shop/web", "shop/db"]);
+    let mut gateway = Gateway::start(&node, "", &["--pickup-grace", "0", "--timeout", "tcp-established=1h"]);
+    let (web, db) = (node.pod("shop/web"), node.pod("shop/db"));
+    let _server = Server::start(db, 80);
+    let mut talk = Conversation::open(&web.space, db.v4, 80);
+    assert!(talk.exchange(ALLOWED_WITHIN));
+    let [flow] = &list(&gateway, &["--port", "80"])[..] else { panic!("one flow") };
+    assert!(flow.expires_seconds > 3500.0 && flow.expires_seconds < 3601.0, "{flow:?}");
+
+    gateway.end(Signal::SIGKILL);
+    gateway.launch();
+    gateway.instance.wait_for_pods(node.pods.iter().map(|pod| pod.key.as_str()));
+    assert!(!talk.exchange(DENIED_AFTER));
+    assert!(gateway.drops(web, "no-flow") > 0);
+    assert!(Conversation::open(&web.space, db.v4, 80).exchange(ALLOWED_WITHIN), "a new one opens");
+}
+
 #[test]
 fn many_flows_are_listed_while_the_gateway_goes_on() {
     const MANY: usize = 3_000;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::time::Duration;
 
 use podgate_flowtable::{MAX_CAPACITY, Quota, Timeouts};
 
@@ -17,10 +18,9 @@ const MEMORY_SHARE: u64 = 64;
 const AUTO: RangeInclusive<u64> = 1 << 16..=1 << 20;
 
 /// How many flows can be tracked at once.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FlowCapacity {
     /// As many as fit in a 64th of the memory there is, from 65,536 to 1,048,576.
-    #[default]
     Auto,
     /// So many.
     Exactly(usize),
@@ -32,7 +32,7 @@ pub enum FlowCapacity {
 pub struct NoCapacity;
 
 /// What an operator can say of the flow table.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FlowOptions {
     /// Flows that can be tracked at once.
     pub capacity: FlowCapacity,
@@ -43,6 +43,20 @@ pub struct FlowOptions {
     pub half_open_per_pod: Option<NonZeroU32>,
     /// How long silent flows are remembered.
     pub timeouts: Timeouts,
+    /// For so long after the start, TCP connections are taken up in the middle.
+    pub pickup_grace: Duration,
+}
+
+impl Default for FlowOptions {
+    fn default() -> Self {
+        Self {
+            capacity: FlowCapacity::Auto,
+            per_pod: None,
+            half_open_per_pod: None,
+            timeouts: Timeouts::default(),
+            pickup_grace: Duration::from_mins(1),
+        }
+    }
 }
 
 impl FlowCapacity {

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use podgate_dataplane::counters::Counters;
 use podgate_dataplane::departures::Departures;
@@ -28,8 +27,6 @@ use crate::net::{MarkRule, NetError, Netlink};
 const EVENTS: usize = 8192;
 /// Fragmented datagrams that can be followed at once.
 const FRAGMENTED: usize = 4096;
-/// TCP flows from before the start may be picked up in mid-stream for so long.
-const PICKUP: Duration = Duration::from_mins(1);
 
 /// Why the gateway could not start, or a change could not be put in force.
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +101,7 @@ impl Gateway {
         })??;
 
         let now = worker::now();
-        let pickup_until = now.after(PICKUP);
+        let pickup_until = now.after(options.flows.pickup_grace);
         let capacity = options.flows.capacity.resolve();
         let quota = options.flows.quota(capacity);
         let flows = FlowTable::new(FlowConfig {

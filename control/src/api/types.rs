@@ -165,7 +165,8 @@ pub struct ChangeReport {
     pub allowed: u64,
     /// No longer allowed; they were cut.
     pub cut: u64,
-    /// No longer allowed; their next packet cuts them. Only TCP, and only in the gateway's first minute.
+    /// No longer allowed; their next packet cuts them. Only TCP, and only while connections are taken up
+    /// in the middle (`--pickup-grace`).
     pub pending: u64,
     /// No longer allowed; they live on until they end (`--live-connections keep`).
     pub kept: u64,

@@ -1,10 +1,11 @@
 //! What a gateway can be told about its flow table.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use clap::Args;
 
-use super::timeouts::{Timeout, timeouts};
+use super::timeouts::{Timeout, grace, timeouts};
 use crate::agent::{FlowCapacity, FlowOptions};
 
 /// What a lab's gateway has: labs come and go, several at a time.
@@ -26,15 +27,19 @@ pub(super) struct FlowArgs {
     /// again. docs/flows.md has the names.
     #[arg(long, value_name = "NAME=DURATION", value_delimiter = ',')]
     timeout: Vec<Timeout>,
+    /// For so long after the start, TCP connections are taken up in the middle; 0: never.
+    #[arg(long, default_value = "1m", value_name = "DURATION", value_parser = grace)]
+    pickup_grace: Duration,
 }
 
 impl FlowArgs {
     pub(super) fn options(&self) -> FlowOptions {
         FlowOptions {
-            capacity: self.flows.unwrap_or_default(),
+            capacity: self.flows.unwrap_or(FlowCapacity::Auto),
             per_pod: self.flows_per_pod,
             half_open_per_pod: self.half_open_per_pod,
             timeouts: timeouts(&self.timeout),
+            pickup_grace: self.pickup_grace,
         }
     }
 
@@ -51,6 +56,7 @@ impl FlowArgs {
         for timeout in &self.timeout {
             add("--timeout", Some(timeout.to_string()));
         }
+        add("--pickup-grace", Some(humantime::format_duration(self.pickup_grace).to_string()));
         arguments
     }
 }
@@ -82,29 +88,43 @@ mod tests {
     #[test]
     fn arguments_say_the_same_again() {
         let words = ["--flows", "5000", "--flows-per-pod", "70", "--half-open-per-pod", "7"];
+        let more = ["--timeout", "icmp=5s", "--timeout", "generic=1h30m", "--pickup-grace", "1m 30s"];
+        let words = [words, more].concat();
         assert_eq!(told(&words).unwrap().to_arguments(), words);
-        let FlowOptions { capacity, per_pod, half_open_per_pod, .. } = told(&words).unwrap().options();
-        assert_eq!(capacity, FlowCapacity::Exactly(5000));
-        assert_eq!((per_pod, half_open_per_pod), (NonZeroU32::new(70), NonZeroU32::new(7)));
+        let options = told(&words).unwrap().options();
+        assert_eq!(options.capacity, FlowCapacity::Exactly(5000));
+        assert_eq!((options.per_pod, options.half_open_per_pod), (NonZeroU32::new(70), NonZeroU32::new(7)));
+        assert_eq!(
+            options.timeouts,
+            timeouts(&["icmp=5s", "generic=1h30m"].map(|text| text.parse().unwrap()))
+        );
+        assert_eq!(options.pickup_grace.as_secs(), 90);
+    }
+
+    #[test]
+    fn who_says_nothing_gets_the_defaults() {
         let silent = told(&[]).unwrap();
-        assert_eq!(silent.options().capacity, FlowCapacity::Auto);
-        assert_eq!(silent.to_arguments(), ["--flows", "131072"]);
-        assert_eq!(told(&["--flows", "auto"]).unwrap().to_arguments(), ["--flows", "auto"]);
+        assert_eq!(silent.options(), FlowOptions::default());
+        assert_eq!(silent.to_arguments(), ["--flows", "131072", "--pickup-grace", "1m"]);
+        assert_eq!(told(&["--flows", "auto"]).unwrap().to_arguments()[..2], ["--flows", "auto"]);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
         assert!(told(&["--flows", "0"]).unwrap_err().contains("'auto' or a number from 1"));
+        for value in ["", "60", "soon", "366days"] {
+            let error = told(&["--pickup-grace", value]).unwrap_err();
+            assert!(error.contains("--pickup-grace") && error.contains("365 days"), "{error}");
+        }
+        assert!(told(&["--pickup-grace", "0"]).unwrap().pickup_grace.is_zero());
     }
 
     #[test]
     fn timeouts_are_given_in_lists_or_one_by_one() {
         let told = told(&["--timeout", "icmp=5s,generic=1h30m", "--timeout", "udp-stream=10m"]).unwrap();
-        let expected = ["icmp=5s", "generic=1h30m", "udp-stream=10m"];
         let again = told.to_arguments();
-        let (flags, values): (Vec<_>, Vec<_>) = again[2..].chunks(2).map(|pair| (&pair[0], &pair[1])).unzip();
-        assert!(values == expected && flags.iter().all(|flag| *flag == "--timeout"), "{again:?}");
-        let timeouts = told.options().timeouts;
-        assert_eq!(
-            [timeouts.icmp, timeouts.generic, timeouts.udp_stream].map(|time| time.as_secs()),
-            [5, 5400, 600]
-        );
+        let given = again.iter().filter(|word| word.contains('='));
+        assert!(given.eq(["icmp=5s", "generic=1h30m", "udp-stream=10m"]), "{again:?}");
     }
 
     #[test]

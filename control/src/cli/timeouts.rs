@@ -92,6 +92,12 @@ pub(super) fn timeouts(given: &[Timeout]) -> Timeouts {
     timeouts
 }
 
+/// A time after the start, which may be none.
+pub(super) fn grace(text: &str) -> Result<Duration, String> {
+    let parsed = humantime::parse_duration(text).ok().filter(|grace| *grace <= LONGEST);
+    parsed.ok_or_else(|| "use a number and a unit, as in 90s or 5m, up to 365 days; or 0".into())
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
