@@ -263,6 +263,14 @@ fn a_pod_has_its_quota_and_no_more() {
     let refused = || gateway.drops(web, "half-open-quota");
     wait_until("the quota is met", ALLOWED_WITHIN, || refused() == OPENED - 10);
     assert_eq!(gateway.drops(web, "flow-quota"), 0);
+    let status = gateway.instance.status();
+    let table = &status.flow_table;
+    assert_eq!((table.over_half_open_quota, table.over_flow_quota), (OPENED - 10, 0));
+    assert_eq!((table.flows_per_pod, table.half_open_per_pod), (20, 10));
+    let [near] = &table.near_quota[..] else { panic!("{table:?}") };
+    assert_eq!((near.pod.as_deref(), near.passage.as_str()), (Some("shop/web"), "from-pod"));
+    assert_eq!((near.flows, near.half_open), (10, 10));
+    assert_eq!(table.opened, status.flows as u64 + table.expired + table.removed + table.reopened);
     assert_eq!(gateway.drops(guest, "half-open-quota"), 0);
     assert!(ask_udp(&guest.space, db.v4, 53, ALLOWED_WITHIN).is_some(), "others have theirs");
 }

@@ -13,6 +13,7 @@
 //! memory     how much of it there is
 //! gateway    what it then does
 //! status     how it is
+//! table      the flow table in numbers
 //! follow     ports, as they come, go and change
 //! revalidate what a change of policy means for live flows
 //! carry      flows over a restart
@@ -44,6 +45,7 @@ mod secret;
 mod start;
 mod status;
 mod supervise;
+mod table;
 mod trunk;
 
 pub use detach::{DetachError, DetachReport, LockError, detach};

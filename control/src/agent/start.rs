@@ -159,7 +159,7 @@ impl Gateway {
         let thread = Revalidation::start(Arc::clone(&shared), counters.clone(), pickup_until);
         let revalidation = thread.map_err(|source| StartError::Thread { source })?;
         let (history, state) = (History::new(), Mutex::new(state));
-        Ok(Arc::new(Self { options, shared, counters, history, revalidation, started: now, state }))
+        Ok(Arc::new(Self { options, shared, quota, counters, history, revalidation, started: now, state }))
     }
 
     fn steer_config(
