@@ -71,6 +71,8 @@ fn flows_are_listed_shown_and_forgotten() {
     let table = ask(&gateway, &["flows", "list", "--protocol", "tcp"]).stdout;
     let words = ["ID", "shop/web", "shop/db", "5432", "ESTABLISHED", "shop/db-from-web ingress[0]", &flow.id];
     assert!(words.iter().all(|word| table.contains(word)), "{table}");
+    let none = ask(&gateway, &["flows", "list", "--pod", "shop/nobody"]);
+    assert_eq!((none.code, none.stdout.as_str(), none.stderr.as_str()), (0, "", "no flow fits\n"));
     let shown = ask(&gateway, &["flows", "get", &flow.id]);
     assert!(shown.code == 0 && shown.stdout.contains("assured"), "{shown:?}");
     let shown: FlowRecord =
@@ -83,6 +85,7 @@ fn flows_are_listed_shown_and_forgotten() {
         (&["flows", "flush", "--all", "--port", "1"], 2),
         (&["flows", "list", "--protocol", "gre"], 2),
         (&["flows", "list", "--state", "open"], 2),
+        (&["flows", "list", "--pod", "db"], 2),
         (&["flows", "get", "17"], 2),
         (&["flows", "get", "ffffff.1"], 1),
     ] {

@@ -5,6 +5,7 @@
 
 mod detach;
 mod flow_args;
+mod flow_table;
 mod flows;
 mod gateway_args;
 mod instance;
