@@ -210,6 +210,13 @@ fn flows_live_on_over_a_restart() {
     let before = list(&gateway, &["--port", "5000"]);
 
     assert_eq!(gateway.end(Signal::SIGTERM).code(), Some(0), "{}", gateway.log());
+    // A start that fails at its last step leaves the file for the next one.
+    let socket = gateway.run_dir().join(&gateway.instance.name).join("api.sock");
+    std::fs::remove_file(&socket).expect("its socket");
+    std::fs::create_dir(&socket).expect("a directory in its place");
+    gateway.launch();
+    assert_eq!(gateway.wait_for_end().code(), Some(2), "{}", gateway.log());
+    std::fs::remove_dir(&socket).expect("ours");
     gateway.launch();
     gateway.instance.wait_for_pods(node.pods.iter().map(|pod| pod.key.as_str()));
     let after = list(&gateway, &["--port", "5000"]);

@@ -136,17 +136,13 @@ pub(super) fn write(path: &Path, flows: &FlowTable, origin: Origin) -> Result<us
     Ok(records.len())
 }
 
-/// Takes the flows at `path` into `flows`. The file is gone afterwards, good or bad: what it says
-/// is true once. No file, no flows.
+/// Takes the flows at `path` into `flows`. No file, no flows. The file stays until [`forget`], so
+/// that a start that fails later leaves it for the next one.
 pub(super) fn take(path: &Path, flows: &FlowTable, origin: Origin, now: Time) -> Result<Carried, CarryError> {
-    let read = match fs::read(path) {
+    let bytes = match fs::read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Carried::default()),
-        read => read,
+        read => read.map_err(|source| CarryError::Files { path: path.into(), source })?,
     };
-    let removed = fs::remove_file(path);
-    let failed = |source| CarryError::Files { path: path.into(), source };
-    let bytes = read.map_err(failed)?;
-    removed.map_err(failed)?;
     // All of it is good before any of it is used.
     let records = parse(path, &bytes, origin)?;
     let mut carried = Carried::default();
@@ -158,6 +154,14 @@ pub(super) fn take(path: &Path, flows: &FlowTable, origin: Origin, now: Time) ->
         }
     }
     Ok(carried)
+}
+
+/// Removes the file, good or bad: what it says is true once, and from here on it is past.
+pub(super) fn forget(path: &Path) -> Result<(), CarryError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(|source| CarryError::Files { path: path.into(), source }),
+    }
 }
 
 impl Gateway {
