@@ -285,6 +285,41 @@ fn a_pod_has_its_quota_and_no_more() {
     assert!(ask_udp(&guest.space, db.v4, 53, ALLOWED_WITHIN).is_some(), "others have theirs");
 }
 
+#[test]
+fn a_restart_keeps_what_it_is_told_to_keep() {
+    let _turn = Turn::shared();
+    for (mode, lives) in [("recheck", false), ("keep", true)] {
+        let node = Node::with_pods(&["shop/web", "shop/db", "other/guest"]);
+        let mut gateway = Gateway::start(&node, "", &["--live-connections", mode]);
+        let (web, db, guest) = (node.pod("shop/web"), node.pod("shop/db"), node.pod("other/guest"));
+        let _server = Server::start(db, 80);
+        let sockets = [ask_from(&web.space, 5000, (db.v4, 80)), ask_from(&guest.space, 5000, (db.v4, 80))];
+        assert!(sockets.iter().all(talks));
+
+        assert_eq!(gateway.end(Signal::SIGTERM).code(), Some(0), "{}", gateway.log());
+        gateway.write("policies.yaml", &only_web());
+        gateway.launch();
+        gateway.instance.wait_for_pods(node.pods.iter().map(|pod| pod.key.as_str()));
+        let change = last_change(&gateway);
+        assert_eq!((change.cut, change.kept), if lives { (0, 1) } else { (1, 0) }, "{mode}: {change:?}");
+        let told = |flow: &FlowRecord| (flow.source.clone(), flow.reason.clone(), flow.ingress.clone());
+        let mut listed: Vec<_> = list(&gateway, &["--port", "5000"]).iter().map(told).collect();
+        listed.sort();
+        let told = |source: &str, word: &str, ingress: &str| {
+            (source.to_owned(), word.to_owned(), ingress.to_owned())
+        };
+        let expected = if lives {
+            vec![told("other/guest", "carried", "not-isolated"), told("shop/web", "carried", "not-isolated")]
+        } else {
+            vec![told("shop/web", "policy", "policy")]
+        };
+        assert_eq!(listed, expected, "{mode}");
+        assert!(talks(&sockets[0]), "{mode}: still allowed");
+        assert_eq!(talks(&sockets[1]), lives, "{mode}: {}", gateway.log());
+        assert!(!talks(&ask_from(&guest.space, 5001, (db.v4, 80))), "{mode}: a new one is not allowed");
+    }
+}
+
 /// With the default grace it lives on, as the tests on crashes have it.
 #[test]
 fn without_a_grace_nothing_is_taken_up_in_the_middle() {

@@ -1,27 +1,33 @@
 //! Flows carried over a restart, in a file of the instance.
 //!
 //! ```text
-//! magic 8   file format 4   flow format 4   origin 8   count 8   flows 120 each   checksum 8
+//! magic 8   file format 4   flow format 4   origin 8   count 8   flows 128 each   checksum 8
 //! ```
 //!
 //! All numbers are little endian. The origin says which boot of which machine and which bridge the
 //! flows are of; the checksum (64-bit FNV-1a) covers everything before it. A file that is not whole,
-//! or of another origin or format, is refused as a whole.
+//! or of another origin or format, is refused as a whole. Its format changes with the numbers of
+//! causes too.
+//!
+//! With a flow comes which of its sides had their say ([`lasting`]), because where live flows are not
+//! judged again, a pod that had none must still be asked before anything passes its port.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use podgate_dataplane::policy::Cause;
 use podgate_flowtable::{
-    EXPORT_FORMAT, EXPORT_LEN_BYTES, ExportedFlow, FlowTable, ImportError, MalformedFlow, Time,
+    Decision, EXPORT_FORMAT, EXPORT_LEN_BYTES, Epoch, ExportedFlow, FlowTable, ImportError, MalformedFlow,
+    Time,
 };
 
 use super::Paths;
 use super::gateway::Gateway;
 
 const MAGIC: [u8; 8] = *b"podflows";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const HEAD_LEN_BYTES: usize = 32;
 const SUM_LEN_BYTES: usize = 8;
 
@@ -113,11 +119,25 @@ pub(super) struct Carried {
     pub(super) full: usize,
 }
 
-/// Writes all flows to `path`, in one step; returns how many.
-pub(super) fn write(path: &Path, flows: &FlowTable, origin: Origin) -> Result<usize, CarryError> {
+/// Writes all flows to `path`, in one step; returns how many. What was decided before the epoch
+/// `valid_from` is no longer worth anything: then nobody has had a say.
+pub(super) fn write(
+    path: &Path,
+    flows: &FlowTable,
+    origin: Origin,
+    valid_from: Epoch,
+) -> Result<usize, CarryError> {
     let failed = |source| CarryError::Files { path: path.into(), source };
     // Their number comes first, so they are collected: nothing else goes on by now.
-    let records: Vec<_> = flows.export().map(|flow| flow.to_bytes()).collect();
+    let records: Vec<_> = flows
+        .export()
+        .map(|mut flow| {
+            if flow.decision.epoch < valid_from {
+                flow.decision = Decision { egress: UNASKED, ingress: UNASKED, ..flow.decision };
+            }
+            flow.to_bytes()
+        })
+        .collect();
     let aside = path.with_extension("new");
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside);
     let mut out = Summed { out: BufWriter::new(file.map_err(failed)?), sum: Checksum::new() };
@@ -146,7 +166,9 @@ pub(super) fn take(path: &Path, flows: &FlowTable, origin: Origin, now: Time) ->
     // All of it is good before any of it is used.
     let records = parse(path, &bytes, origin)?;
     let mut carried = Carried::default();
-    for flow in records {
+    for mut flow in records {
+        let Decision { egress, ingress, .. } = flow.decision;
+        flow.decision = Decision { egress: lasting(egress), ingress: lasting(ingress), ..flow.decision };
         match flows.import(&flow, now) {
             Ok(_) | Err(ImportError::Exists(_)) => carried.taken += 1,
             Err(ImportError::Expired) => carried.expired += 1,
@@ -154,6 +176,19 @@ pub(super) fn take(path: &Path, flows: &FlowTable, origin: Origin, now: Time) ->
         }
     }
     Ok(carried)
+}
+
+/// The cause of a side that had no say.
+const UNASKED: u32 = Cause::NotLocal.code();
+
+/// What is left of a side's cause once its gateway is gone. What does not allow, or means nothing, is
+/// as good as never asked.
+fn lasting(cause: u32) -> u32 {
+    match Cause::from_code(cause) {
+        Some(Cause::Rule(_)) => Cause::Carried.code(),
+        Some(cause) if cause.allows() => cause.code(),
+        Some(_) | None => UNASKED,
+    }
 }
 
 /// Removes the file, good or bad: what it says is true once, and from here on it is past.
@@ -168,9 +203,12 @@ impl Gateway {
     /// Leaves its flows for the next one. To be called when the workers have stopped.
     pub(super) fn leave_flows(&self, paths: &Paths) {
         let failed = |source| CarryError::Files { path: paths.home(), source };
+        // Where live flows are judged again, some may still wait for their turn.
+        let newest = self.state().snapshots.back().map_or(Epoch(0), |snapshot| snapshot.epoch);
+        let valid_from = if self.options.switches.recheck_live_flows { newest } else { Epoch(0) };
         let left = Origin::here(&paths.home())
             .map_err(failed)
-            .and_then(|origin| write(&paths.flows(), &self.shared.flows, origin));
+            .and_then(|origin| write(&paths.flows(), &self.shared.flows, origin, valid_from));
         match left {
             Ok(flows) => tracing::info!(flows, "flows left for the next start"),
             Err(error) => tracing::warn!("flows are not left for the next start: {error}"),
