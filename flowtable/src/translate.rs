@@ -15,7 +15,7 @@ use crate::timeout::tick;
 use crate::{Addr, Decision, Direction, FlowId, Known, Packet, Time};
 
 /// What a connection is made to: an address, and a port in host order.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Target {
     /// The address.
     pub addr: Addr,

@@ -11,7 +11,7 @@ use podgate_netns_tests::space::Finished;
 use podgate_netns_tests::traffic::{
     ALLOWED_WITHIN, Conversation, DENIED_AFTER, Reach, Server, ask_udp, reach_within, reaches_udp,
 };
-use podgate_netns_tests::{Gateway, Node, Space, Turn, eventually};
+use podgate_netns_tests::{Gateway, Node, Space, Turn, eventually, wait_until};
 
 /// `shop/db` takes everything from `shop/web` only.
 fn only_web() -> String {
@@ -73,6 +73,8 @@ fn flows_are_listed_shown_and_forgotten() {
     let table = ask(&gateway, &["flows", "list", "--protocol", "tcp"]).stdout;
     let words = ["ID", "shop/web", "shop/db", "5432", "ESTABLISHED", "shop/db-from-web ingress[0]", &flow.id];
     assert!(words.iter().all(|word| table.contains(word)), "{table}");
+    let none = ask(&gateway, &["flows", "list", "--pod", "shop/nobody"]);
+    assert_eq!((none.code, none.stdout.as_str(), none.stderr.as_str()), (0, "", "no flow fits\n"));
     let shown = ask(&gateway, &["flows", "get", &flow.id]);
     assert!(shown.code == 0 && shown.stdout.contains("assured"), "{shown:?}");
     let shown: FlowRecord =
@@ -85,6 +87,7 @@ fn flows_are_listed_shown_and_forgotten() {
         (&["flows", "flush", "--all", "--port", "1"], 2),
         (&["flows", "list", "--protocol", "gre"], 2),
         (&["flows", "list", "--state", "open"], 2),
+        (&["flows", "list", "--pod", "db"], 2),
         (&["flows", "get", "17"], 2),
         (&["flows", "get", "ffffff.1"], 1),
     ] {
@@ -249,6 +252,13 @@ fn flows_live_on_over_a_restart() {
     let before = list(&gateway, &["--port", "5000"]);
 
     assert_eq!(gateway.end(Signal::SIGTERM).code(), Some(0), "{}", gateway.log());
+    // A start that fails at its last step leaves the file for the next one.
+    let socket = gateway.run_dir().join(&gateway.instance.name).join("api.sock");
+    std::fs::remove_file(&socket).expect("its socket");
+    std::fs::create_dir(&socket).expect("a directory in its place");
+    gateway.launch();
+    assert_eq!(gateway.wait_for_end().code(), Some(2), "{}", gateway.log());
+    std::fs::remove_dir(&socket).expect("ours");
     gateway.launch();
     gateway.instance.wait_for_pods(node.pods.iter().map(|pod| pod.key.as_str()));
     let after = list(&gateway, &["--port", "5000"]);
@@ -288,11 +298,97 @@ fn flows_live_on_over_a_restart() {
 }
 
 #[test]
+fn a_pod_has_its_quota_and_no_more() {
+    const OPENED: u64 = 30;
+    let _turn = Turn::shared();
+    let node = Node::with_pods(&["shop/web", "shop/db", "other/guest"]);
+    let gateway = Gateway::start(&node, "", &["--flows-per-pod", "20", "--half-open-per-pod", "10"]);
+    let (web, db, guest) = (node.pod("shop/web"), node.pod("shop/db"), node.pod("other/guest"));
+    let _server = Server::start(db, 53);
+    // Nothing listens there, so none of these is answered.
+    web.space.run(|| {
+        let socket = UdpSocket::bind((web.v4, 40_000)).expect("a socket");
+        for port in 0..OPENED {
+            let _ = socket.send_to(b"?", (db.v4, 2000 + port as u16));
+        }
+    });
+    let refused = || gateway.drops(web, "half-open-quota");
+    wait_until("the quota is met", ALLOWED_WITHIN, || refused() == OPENED - 10);
+    assert_eq!(gateway.drops(web, "flow-quota"), 0);
+    let status = gateway.instance.status();
+    let table = &status.flow_table;
+    assert_eq!((table.over_half_open_quota, table.over_flow_quota), (OPENED - 10, 0));
+    assert_eq!((table.flows_per_pod, table.half_open_per_pod), (20, 10));
+    let [near] = &table.near_quota[..] else { panic!("{table:?}") };
+    assert_eq!((near.pod.as_deref(), near.passage.as_str()), (Some("shop/web"), "from-pod"));
+    assert_eq!((near.flows, near.half_open), (10, 10));
+    assert_eq!(table.opened, status.flows as u64 + table.expired + table.removed + table.reopened);
+    assert_eq!(gateway.drops(guest, "half-open-quota"), 0);
+    assert!(ask_udp(&guest.space, db.v4, 53, ALLOWED_WITHIN).is_some(), "others have theirs");
+}
+
+#[test]
+fn a_restart_keeps_what_it_is_told_to_keep() {
+    let _turn = Turn::shared();
+    for (mode, lives) in [("recheck", false), ("keep", true)] {
+        let node = Node::with_pods(&["shop/web", "shop/db", "other/guest"]);
+        let mut gateway = Gateway::start(&node, "", &["--live-connections", mode]);
+        let (web, db, guest) = (node.pod("shop/web"), node.pod("shop/db"), node.pod("other/guest"));
+        let _server = Server::start(db, 80);
+        let sockets = [ask_from(&web.space, 5000, (db.v4, 80)), ask_from(&guest.space, 5000, (db.v4, 80))];
+        assert!(sockets.iter().all(talks));
+
+        assert_eq!(gateway.end(Signal::SIGTERM).code(), Some(0), "{}", gateway.log());
+        gateway.write("policies.yaml", &only_web());
+        gateway.launch();
+        gateway.instance.wait_for_pods(node.pods.iter().map(|pod| pod.key.as_str()));
+        let change = last_change(&gateway);
+        assert_eq!((change.cut, change.kept), if lives { (0, 1) } else { (1, 0) }, "{mode}: {change:?}");
+        let told = |flow: &FlowRecord| (flow.source.clone(), flow.reason.clone(), flow.ingress.clone());
+        let mut listed: Vec<_> = list(&gateway, &["--port", "5000"]).iter().map(told).collect();
+        listed.sort();
+        let told = |source: &str, word: &str, ingress: &str| {
+            (source.to_owned(), word.to_owned(), ingress.to_owned())
+        };
+        let expected = if lives {
+            vec![told("other/guest", "carried", "not-isolated"), told("shop/web", "carried", "not-isolated")]
+        } else {
+            vec![told("shop/web", "policy", "policy")]
+        };
+        assert_eq!(listed, expected, "{mode}");
+        assert!(talks(&sockets[0]), "{mode}: still allowed");
+        assert_eq!(talks(&sockets[1]), lives, "{mode}: {}", gateway.log());
+        assert!(!talks(&ask_from(&guest.space, 5001, (db.v4, 80))), "{mode}: a new one is not allowed");
+    }
+}
+
+/// With the default grace it lives on, as the tests on crashes have it.
+#[test]
+fn without_a_grace_nothing_is_taken_up_in_the_middle() {
+    let _turn = Turn::shared();
+    let node = Node::with_pods(&["shop/web", "shop/db"]);
+    let mut gateway = Gateway::start(&node, "", &["--pickup-grace", "0", "--timeout", "tcp-established=1h"]);
+    let (web, db) = (node.pod("shop/web"), node.pod("shop/db"));
+    let _server = Server::start(db, 80);
+    let mut talk = Conversation::open(&web.space, db.v4, 80);
+    assert!(talk.exchange(ALLOWED_WITHIN));
+    let [flow] = &list(&gateway, &["--port", "80"])[..] else { panic!("one flow") };
+    assert!(flow.expires_seconds > 3500.0 && flow.expires_seconds < 3601.0, "{flow:?}");
+
+    gateway.end(Signal::SIGKILL);
+    gateway.launch();
+    gateway.instance.wait_for_pods(node.pods.iter().map(|pod| pod.key.as_str()));
+    assert!(!talk.exchange(DENIED_AFTER));
+    assert!(gateway.drops(web, "no-flow") > 0);
+    assert!(Conversation::open(&web.space, db.v4, 80).exchange(ALLOWED_WITHIN), "a new one opens");
+}
+
+#[test]
 fn many_flows_are_listed_while_the_gateway_goes_on() {
     const MANY: usize = 3_000;
     let _turn = Turn::shared();
     let node = Node::with_pods(&["shop/web", "shop/db"]);
-    let gateway = Gateway::start(&node, "", &[]);
+    let gateway = Gateway::start(&node, "", &["--half-open-per-pod", "10000"]);
     let (web, db) = (node.pod("shop/web"), node.pod("shop/db"));
     let _server = Server::start(db, 53);
     assert!(ask_udp(&web.space, db.v4, 53, ALLOWED_WITHIN).is_some());

@@ -72,6 +72,13 @@ impl FlowReader {
         own.or(self.snapshots.last()).map(Arc::as_ref)
     }
 
+    /// For a flow from before this gateway: whether it lives on as it is, or is judged with its next packet.
+    fn carried_word(&self, causes: Causes) -> &'static str {
+        let keeps = self.snapshots.last().is_some_and(|newest| !newest.switches.recheck_live_flows);
+        let has_say = causes != Causes { egress: Cause::NotLocal, ingress: Cause::NotLocal };
+        if keeps && has_say { "carried" } else { "unjudged" }
+    }
+
     fn record(&self, view: &FlowView) -> FlowRecord {
         let Decision { epoch, egress, ingress, way, owner } = view.decision;
         let snapshot = self.decided_by(&view.decision);
@@ -103,7 +110,7 @@ impl FlowReader {
             bytes_sent: view.bytes[0],
             packets_returned: view.packets[1],
             bytes_returned: view.bytes[1],
-            reason: if epoch == UNJUDGED { "unjudged" } else { said.reason }.into(),
+            reason: if epoch == UNJUDGED { self.carried_word(causes) } else { said.reason }.into(),
             egress: cause_word(causes.egress).into(),
             ingress: cause_word(causes.ingress).into(),
             policies: said.policies,
@@ -137,6 +144,7 @@ fn cause_word(cause: Cause) -> &'static str {
         Cause::OwnNode => "own-node",
         Cause::Itself => "itself",
         Cause::Rule(_) => "policy",
+        Cause::Carried => "carried",
         Cause::DefaultDeny | Cause::NotReached => "denied",
     }
 }

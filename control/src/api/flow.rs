@@ -44,8 +44,9 @@ pub struct FlowRecord {
     pub packets_returned: u64,
     /// Bytes of IP packets returned.
     pub bytes_returned: u64,
-    /// Why it is allowed: `policy`, `not-isolated`, `own-node`, `itself`; `unjudged` for a flow that
-    /// was carried over from before a restart and has had no packet since.
+    /// Why it is allowed: `policy`, `not-isolated`, `own-node`, `itself`. For a flow from before a
+    /// restart: `unjudged` until it is judged again, `carried` where it never is
+    /// (`--live-connections keep`).
     pub reason: String,
     /// Why the source's egress side allows it.
     pub egress: String,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::FlowTableStatus;
+
 /// Forwarded or dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -172,7 +174,7 @@ pub struct ChangeReport {
 }
 
 /// The gateway, as of now.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Status {
     /// The instance.
     pub name: String,
@@ -208,6 +210,9 @@ pub struct Status {
     pub flows: usize,
     /// Flows that can be tracked.
     pub flow_capacity: usize,
+    /// What became of flows since the start, and who is near a quota.
+    #[serde(default)]
+    pub flow_table: FlowTableStatus,
     /// Flows that a change of policy has left as they were, since the start; a flow counts at every
     /// change.
     #[serde(default)]

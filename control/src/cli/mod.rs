@@ -4,6 +4,8 @@
 //! usage or input. Errors go to stderr and say what to do.
 
 mod detach;
+mod flow_args;
+mod flow_table;
 mod flows;
 mod gateway_args;
 mod instance;
@@ -12,6 +14,7 @@ mod observe;
 mod run;
 mod status;
 mod table;
+mod timeouts;
 
 use std::process::ExitCode;
 

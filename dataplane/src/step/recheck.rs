@@ -3,7 +3,7 @@
 //! A flow that gets packets is decided again by the first of them. This is for the others: what a
 //! change has cut is then known soon after the change, and not when the last silent flow speaks.
 
-use podgate_flowtable::{Addr, Decision, Epoch, FlowState, FlowTable, FlowView, Time};
+use podgate_flowtable::{Addr, Decision, FlowState, FlowTable, FlowView, Time};
 
 use super::flow::{allowed, decide};
 use crate::policy::Endpoint;
@@ -41,9 +41,7 @@ pub fn recheck(flows: &FlowTable, snapshot: &Snapshot, view: &FlowView, now: Tim
     if epoch >= snapshot.epoch || view.state == FlowState::Denied {
         return Recheck::Current;
     }
-    // What no snapshot of this gateway has decided was carried over a restart: its verdict means
-    // nothing here, whatever becomes of live flows.
-    let judges = snapshot.switches.recheck_live_flows || epoch == Epoch(0);
+    let judges = snapshot.switches.recheck_live_flows;
     let tuple = &view.original;
     let first_seen_at = Tag::from_tci(owner).map(|tag| tag.port);
     let ends = [tuple.source, tuple.destination].map(|addr| end(snapshot, first_seen_at, addr));

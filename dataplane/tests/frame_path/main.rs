@@ -8,6 +8,7 @@ mod parse_ip;
 mod parse_link;
 mod parse_transport;
 mod step_any;
+mod step_carried;
 mod step_counters;
 mod step_denied;
 mod step_fragment;
