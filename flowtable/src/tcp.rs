@@ -163,6 +163,9 @@ fn advance(
             SynRecv
         }
         (Class::SynAck, _, _) if own.has(Mark::AnsweredSyn) => state,
+        // The RST was faster than the answer, whose receiver will reset it: otherwise the other end
+        // would wait for long, and answer again and again.
+        (Class::SynAck, Close, _) if other.is_answered_by(segment.acknowledgement) => Close,
 
         // A host that still has an older connection answers the SYN with where that one stands
         // (RFC 9293, 3.5.1); the originator then resets it.
