@@ -162,7 +162,11 @@ fn advance(
             answer_again(own, other, segment)?;
             SynRecv
         }
-        (Class::SynAck, _, _) if own.has(Mark::AnsweredSyn) => state,
+        // Of a simultaneous open of which only a part was seen.
+        (Class::SynAck, SynRecv, _) if own.has(Mark::SentSyn) && is_repeated_answer(own, other, segment) => {
+            SynRecv
+        }
+        (Class::SynAck, _, _) if own.has(Mark::AnsweredSyn) || own.has(Mark::Liberal) => state,
         // The RST was faster than the answer, whose receiver will reset it: otherwise the other end
         // would wait for long, and answer again and again.
         (Class::SynAck, Close, _) if other.is_answered_by(segment.acknowledgement) => Close,
