@@ -17,6 +17,10 @@ use crate::{Space, wait_until};
 /// Bytes of a frame that are kept: all headers and the beginning of what they carry.
 const KEPT_BYTES: usize = 128;
 
+/// A file's first word, in the writer's byte order: times have nanoseconds.
+const MAGIC: u32 = 0xa1b2_3c4d;
+const FILE_HEADER_LEN_BYTES: usize = 24;
+
 /// An ethertype for experiments on one's own network (IEEE 802, 9.2.4): it ends a recording.
 const END_ETHERTYPE: [u8; 2] = [0x88, 0xb5];
 
@@ -108,13 +112,11 @@ fn is_written(path: &Path, mark: &[u8]) -> bool {
     read().is_ok_and(|tail| tail.windows(mark.len()).any(|window| window == mark))
 }
 
-/// The frames of a file that tcpdump has written on this machine (pcap-savefile(5)), nanoseconds.
+/// The frames of a file that tcpdump or [`write`] has written (pcap-savefile(5)), little endian.
 #[track_caller]
 pub fn read(file: &[u8]) -> Vec<Captured> {
-    const FILE_HEADER_LEN_BYTES: usize = 24;
-    const NANOSECONDS: u32 = 0xa1b2_3c4d;
     let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four"));
-    assert_eq!(word(file, 0), NANOSECONDS, "a pcap file with nanoseconds");
+    assert_eq!(word(file, 0), MAGIC, "a pcap file with nanoseconds");
     let mut rest = &file[FILE_HEADER_LEN_BYTES..];
     let mut all = Vec::new();
     let (mut first, mut since) = (None, 0);
@@ -130,4 +132,30 @@ pub fn read(file: &[u8]) -> Vec<Captured> {
         }
     }
     all
+}
+
+/// A file of these frames, without what their segments carry: small enough to be kept.
+pub fn write(frames: &[Captured]) -> Vec<u8> {
+    const VERSION: [u16; 2] = [2, 4];
+    const ETHERNET: u32 = 1;
+    let mut file = MAGIC.to_le_bytes().to_vec();
+    file.extend(VERSION.into_iter().flat_map(u16::to_le_bytes));
+    // Zone and accuracy, which nobody fills in; the most that is kept of a frame.
+    file.extend([0, 0, KEPT_BYTES as u32, ETHERNET].into_iter().flat_map(u32::to_le_bytes));
+    for Captured { time, head, len } in frames {
+        let kept = &head[..headers_len_bytes(head).min(head.len())];
+        let (seconds, nanos) = (time.nanos() / 1_000_000_000, time.nanos() % 1_000_000_000);
+        let words = [seconds as u32, nanos as u32, kept.len() as u32, *len as u32];
+        file.extend(words.into_iter().flat_map(u32::to_le_bytes));
+        file.extend(kept);
+    }
+    file
+}
+
+/// Ethernet, IPv4 or IPv6 without extensions, TCP.
+fn headers_len_bytes(head: &[u8]) -> usize {
+    const ETHERNET: usize = 14;
+    let is_v4 = head[12..ETHERNET] == [0x08, 0x00];
+    let network = ETHERNET + if is_v4 { usize::from(head[ETHERNET] & 0xf) * 4 } else { 40 };
+    network + usize::from(head[network + 12] >> 4) * 4
 }

@@ -13,10 +13,11 @@ mod rough;
 mod sockets;
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use podgate_dataplane::mac::Mac;
 use podgate_flowtable::FlowView;
-use podgate_netns_tests::capture::{Captured, Recording};
+use podgate_netns_tests::capture::{Captured, Recording, write};
 use podgate_netns_tests::replay::{Seen, Trace, assert_forwarded};
 use podgate_netns_tests::{Node, Space};
 
@@ -36,7 +37,9 @@ impl Replayed {
     fn record(space: &Space, device: &str, talk: impl FnOnce()) -> Self {
         let recording = Recording::start(space, device);
         talk();
-        Self::of(recording.stop(), SEED)
+        let frames = recording.stop();
+        keep(&frames);
+        Self::of(frames, SEED)
     }
 
     /// Replays a recording.
@@ -65,6 +68,15 @@ impl Replayed {
         assert!(found.iter().all(|state| states.contains(state)), "port {port}: {found:?}");
         seen
     }
+}
+
+/// Writes a recording to the folder that `PODGATE_CAPTURES_TO` names, if it does, under the test's name.
+fn keep(frames: &[Captured]) {
+    let Some(folder) = std::env::var_os("PODGATE_CAPTURES_TO") else { return };
+    let thread = std::thread::current();
+    let name = thread.name().and_then(|name| name.rsplit("::").next()).expect("a test");
+    let path = Path::new(&folder).join(name).with_extension("pcap");
+    std::fs::write(&path, write(frames)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
 /// Two pods on a bridge; what passes the port of the first is recorded.
