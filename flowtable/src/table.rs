@@ -23,7 +23,9 @@ use crate::stats::{Counters, bump};
 use crate::sync::{AtomicUsize, Ordering};
 use crate::timeout::{TimeoutTicks, tick};
 use crate::track::{self, Pickup, Step};
-use crate::{Decision, Direction, FlowId, FlowView, Packet, Quota, TableStats, Time, Track, Tuple, Usage};
+use crate::{
+    Assurance, Decision, Direction, FlowId, FlowView, Packet, Quota, TableStats, Time, Track, Tuple, Usage,
+};
 
 /// Flows per bucket at capacity, of [`WAYS`] slots. With two choices the fullest of a million
 /// buckets holds a few more than the mean, so the slack makes "no room" mean "at capacity".
@@ -111,7 +113,9 @@ impl FlowTable {
                         Step::Refused(refusal) => return Track::Refused(refusal),
                         Step::Reopens => {
                             drop(flow);
-                            self.end_if(id, Ending::Reopened, |clock| clock.state.is_finished());
+                            self.end_if(id, Ending::Reopened, |clock| {
+                                clock.state.is_finished() || clock.assurance == Assurance::Tentative
+                            });
                         }
                     }
                 }

@@ -55,7 +55,8 @@ impl Class {
 pub(crate) enum Step {
     /// It belongs to it, which is now here.
     Admit(TcpState, Assurance),
-    /// A SYN on a connection that is over: a new connection, to be decided anew.
+    /// A SYN on a connection that is over, or of which only the other end was heard: a new connection,
+    /// to be decided anew.
     Reopen,
     /// No such segment can come now.
     Invalid,
@@ -143,6 +144,10 @@ fn advance(
             state
         }
         (Class::Syn, _, Reply) if own.has(Mark::SentSyn) => state,
+        // Taken up in the middle by what the other end sent, perhaps the last of it.
+        (Class::Syn, _, Reply) if own.has(Mark::Liberal) && !own.has(Mark::Heard) => {
+            return Err(Step::Reopen);
+        }
 
         (Class::SynAck, SynSent, Reply) | (Class::SynAck, SynSent2, _) => {
             // An older connection's answer is of no use to anybody.
