@@ -9,7 +9,7 @@ use podgate_dataplane::parse::{Body, Parsed, Payload};
 use podgate_dataplane::tag::{PortId, Tag};
 use podgate_flowtable::{
     Config, Decision, Epoch, ExpiryCursor, ExportedFlow, FlowTable, FlowView, HashSecret, Packet, Refusal,
-    TcpSegment, Time, Timeouts, Track, Transport, Tuple, Way,
+    TcpFlags, TcpSegment, Time, Timeouts, Track, Transport, Tuple, Way,
 };
 
 use crate::capture::Captured;
@@ -186,11 +186,13 @@ fn meet(flows: &FlowTable, packet: &Packet, now: Time) -> Result<(), Refusal> {
     }
 }
 
-/// Lets one segment in eight be overtaken by the next, if both are of one sender and connection.
+/// Lets one segment in eight be overtaken by the next, if both are of one sender and connection. None
+/// is moved past a SYN: it would be a straggler of another connection, and may be refused.
 fn overtake(segments: &mut [(usize, Time, Packet)], draw: &mut Draw) {
     for at in 1..segments.len() {
         let [(first, _, one), (second, _, other)] = &mut segments[at - 1..=at] else { continue };
-        if one.tuple == other.tuple && draw.below(8) == 0 {
+        let is_syn = |packet: &Packet| segment_of(packet).flags.contains(TcpFlags::SYN);
+        if one.tuple == other.tuple && !is_syn(one) && !is_syn(other) && draw.below(8) == 0 {
             std::mem::swap(first, second);
             std::mem::swap(one, other);
         }
