@@ -6,7 +6,7 @@ use crate::key::{End, Key};
 use crate::table::{Ending, FlowTable, Place};
 use crate::timeout::tick;
 use crate::track::{self, Step};
-use crate::{Direction, FlowId, Packet, Refusal, Time, Track};
+use crate::{Assurance, Direction, FlowId, Packet, Refusal, Time, Track};
 
 /// Where the flow of a packet would be, see [`FlowTable::seek`].
 #[derive(Clone, Copy)]
@@ -98,7 +98,9 @@ impl FlowTable {
             Step::Refused(refusal) => Met::Refused(refusal),
             Step::Reopens => {
                 drop(flow);
-                self.end_if(id, Ending::Reopened, |clock| clock.state.is_finished());
+                self.end_if(id, Ending::Reopened, |clock| {
+                    clock.state.is_finished() || clock.assurance == Assurance::Tentative
+                });
                 Met::Ended
             }
         }

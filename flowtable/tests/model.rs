@@ -44,13 +44,12 @@ enum Op {
     Wait(u64),
 }
 
-/// `CLOSE` remembers whether the server ever answered with SYN and ACK.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     SynSent,
     SynRecv,
     Established,
-    Close { answered: bool },
+    Close,
     Unreplied,
     Replied,
     Stream,
@@ -110,7 +109,7 @@ impl Flow {
             State::SynSent => 20,
             State::SynRecv => 15,
             State::Established => 100,
-            State::Close { .. } => 5,
+            State::Close => 5,
             State::Unreplied | State::Replied => 10,
             State::Stream => 3000,
             State::Denied => 30,
@@ -122,7 +121,7 @@ impl Flow {
             State::SynSent => "SYN_SENT",
             State::SynRecv => "SYN_RECV",
             State::Established => "ESTABLISHED",
-            State::Close { .. } => "CLOSE",
+            State::Close => "CLOSE",
             State::Unreplied => "UNREPLIED",
             State::Replied => "REPLIED",
             State::Stream => "ASSURED",
@@ -138,7 +137,7 @@ impl Flow {
     fn worth(&self, now: u64) -> u8 {
         match self.state {
             _ if self.has_expired(now) => 0,
-            State::SynSent | State::Close { .. } | State::Unreplied | State::Denied => 0,
+            State::SynSent | State::Close | State::Unreplied | State::Denied => 0,
             State::SynRecv | State::Replied => 1,
             State::Established | State::Stream => 2,
         }
@@ -148,12 +147,11 @@ impl Flow {
     fn next(&self, kind: Kind, direction: Direction, now: u64) -> Result<State, bool> {
         use State::*;
         Ok(match (self.state, kind) {
-            (Close { .. }, Kind::Syn) => return Err(true),
-            (Close { answered: false }, Kind::SynAck) | (SynSent, Kind::ClientAck) => return Err(false),
+            (Close, Kind::Syn) => return Err(true),
+            (SynSent, Kind::ClientAck) => return Err(false),
             (SynSent, Kind::SynAck) => SynRecv,
             (SynRecv, Kind::ClientAck) => Established,
-            (SynSent, Kind::ClientRst | Kind::ServerRst) => Close { answered: false },
-            (SynRecv | Established, Kind::ClientRst | Kind::ServerRst) => Close { answered: true },
+            (SynSent | SynRecv | Established, Kind::ClientRst | Kind::ServerRst) => Close,
             (Unreplied, _) if direction == Direction::Original => Unreplied,
             (Unreplied | Replied, _) if now - self.opened >= in_ticks(Duration::from_secs(2)) => Stream,
             (Unreplied, _) => Replied,

@@ -120,7 +120,7 @@ impl FlowReader {
                 Way::Bridge => "bridge",
             }
             .into(),
-            device: Tag::from_tci(owner).and_then(|tag| self.devices.get(&tag.port.number()).cloned()),
+            device: Tag::of_owner(owner).and_then(|tag| self.devices.get(&tag.port.number()).cloned()),
             epoch: epoch.0,
         }
     }

@@ -54,8 +54,8 @@ impl Gateway {
 }
 
 fn fragment_counts(stats: &FragmentStats) -> FragmentCounts {
-    let FragmentStats { recorded, completed, overlapping, evicted, .. } = *stats;
-    FragmentCounts { recorded, completed, overlapping, evicted }
+    let FragmentStats { recorded, completed, overlapping, evicted, over_quota } = *stats;
+    FragmentCounts { recorded, completed, overlapping, evicted, over_quota }
 }
 
 /// Owners near their quota, the closest first.

@@ -59,4 +59,6 @@ pub struct FragmentCounts {
     pub overlapping: u64,
     /// Datagrams forgotten before their time to make room.
     pub evicted: u64,
+    /// Datagrams refused because their pod had its share under way.
+    pub over_quota: u64,
 }

@@ -117,10 +117,11 @@ fn flows(status: &Status) -> String {
              {half_open_per_pod} half-open\n"
         ));
     }
-    let FragmentCounts { recorded, completed, overlapping, evicted } = fragments;
+    let FragmentCounts { recorded, completed, overlapping, evicted, over_quota } = fragments;
     if *recorded > 0 {
         text.push_str(&format!(
-            "fragmented datagrams {recorded}: {completed} complete, {overlapping} overlapping, {evicted} evicted\n"
+            "fragmented datagrams {recorded}: {completed} complete, {overlapping} overlapping, {evicted} evicted, \
+             {over_quota} over their pod's share\n"
         ));
     }
     text + &format!("events lost {}\n", status.events_lost)
@@ -177,7 +178,13 @@ mod tests {
                 full_of(Some("shop/web"), "from-pod", 1024, 3),
                 full_of(None, "to-pod", 250, 250),
             ],
-            fragments: FragmentCounts { recorded: 9, completed: 6, overlapping: 2, evicted: 1 },
+            fragments: FragmentCounts {
+                recorded: 9,
+                completed: 6,
+                overlapping: 2,
+                evicted: 1,
+                over_quota: 3,
+            },
         };
         let status = Status {
             flows: 990,
@@ -192,7 +199,7 @@ flows 990 of 1000: 2000 opened, 900 expired, 100 evicted, 4 cut by changes of po
 flows refused: 2 without room, 16 over their pod's quota
 near its quota: shop/web from-pod, 1024 of 1024 flows, 3 of 256 half-open
 near its quota: veth9 to-pod, 250 of 1024 flows, 250 of 256 half-open
-fragmented datagrams 9: 6 complete, 2 overlapping, 1 evicted
+fragmented datagrams 9: 6 complete, 2 overlapping, 1 evicted, 3 over their pod's share
 events lost 8
 ";
         assert_eq!(flows(&status), expected);

@@ -2,7 +2,7 @@
 
 use podgate_flowtable::{
     Addr, Decision, Direction, Exceeded, IpProtocol, Known, OpenError, Packet, Refusal as TrackRefusal, Seek,
-    TcpFlags, Time, Track, Transport, Tuple, Way,
+    TcpFlags, Time, Track, Transport, Tuple, UNLIMITED, Way,
 };
 
 use super::{Gate, Place, Refusal, Subject};
@@ -103,7 +103,7 @@ impl Gate<'_> {
             egress: causes.egress.code(),
             ingress: causes.ingress.code(),
             way,
-            owner: tag.tci(),
+            owner: owner(tag, &ends.0),
         };
         match self.flows.open(packet, decision, now) {
             Ok(_) => {}
@@ -200,6 +200,15 @@ impl Place<'_> {
             }
             _ => None,
         }
+    }
+}
+
+/// Whom a flow from `source` counts for. A node always reaches its own pods, whatever comes to them from
+/// elsewhere: its probes are not to be refused for a flood.
+const fn owner(tag: Tag, source: &Endpoint) -> u16 {
+    match (tag.passage, source.kind) {
+        (Passage::ToPod, EndpointKind::OwnNode) => tag.owner() | UNLIMITED,
+        _ => tag.owner(),
     }
 }
 

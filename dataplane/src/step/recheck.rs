@@ -43,7 +43,7 @@ pub fn recheck(flows: &FlowTable, snapshot: &Snapshot, view: &FlowView, now: Tim
     }
     let judges = snapshot.switches.recheck_live_flows;
     let tuple = &view.original;
-    let first_seen_at = Tag::from_tci(owner).map(|tag| tag.port);
+    let first_seen_at = Tag::of_owner(owner).map(|tag| tag.port);
     let ends = [tuple.source, tuple.destination].map(|addr| end(snapshot, first_seen_at, addr));
     let causes = decide(snapshot, &ends.into(), tuple);
     let decision = Decision {

@@ -105,7 +105,7 @@ fn key(place: &Place<'_>, ip: &Ip, fragment: &Fragment) -> FragmentKey {
     /// is no part of a datagram's name (RFC 8200, 4.5).
     const IPV6_FRAGMENT: IpProtocol = IpProtocol(44);
     FragmentKey {
-        owner: place.header.tag.tci(),
+        owner: place.header.tag.owner(),
         source: ip.source,
         destination: ip.destination,
         protocol: if ip.source.is_v4() { ip.protocol } else { IPV6_FRAGMENT },
