@@ -247,6 +247,9 @@ impl FragmentTable {
         match fit {
             Fit::Scattered => return Follow::Unknown,
             Fit::Overlap => {
+                if !datagram.is_under_way() {
+                    self.owners.readmit(datagram.key.owner);
+                }
                 datagram.progress = Progress::Refused;
                 bump(&self.counters.overlapping);
                 return Follow::Overlap;

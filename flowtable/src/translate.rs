@@ -33,8 +33,8 @@ pub enum Rewrite {
 }
 
 impl FlowTable {
-    /// Records the flow that `packet` opens to `becomes`, not to its own destination. `decision` is about
-    /// the translated packet. From now on both tuples lead to the flow.
+    /// Records the flow that `packet`, of a protocol with ports, opens to `becomes`, not to its own
+    /// destination. `decision` is about the translated packet. From now on both tuples lead to the flow.
     pub fn open_translated(
         &self,
         packet: &Packet,

@@ -45,6 +45,8 @@ pub struct FlowOptions {
     pub timeouts: Timeouts,
     /// For so long after the start, TCP connections are taken up in the middle.
     pub pickup_grace: Duration,
+    /// Whether the table is moved into huge pages, as far as the kernel has them.
+    pub huge_pages: bool,
 }
 
 impl Default for FlowOptions {
@@ -55,6 +57,7 @@ impl Default for FlowOptions {
             half_open_per_pod: None,
             timeouts: Timeouts::default(),
             pickup_grace: Duration::from_mins(1),
+            huge_pages: true,
         }
     }
 }

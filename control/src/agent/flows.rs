@@ -100,6 +100,7 @@ impl FlowReader {
             destination: named(tuple.destination),
             destination_ip: tuple.destination.to_string(),
             destination_port: tuple.destination_port,
+            called: view.called.map(|called| (called.addr.to_ip(), called.port).into()),
             protocol: ProtocolName(tuple.protocol).to_string(),
             state: view.state.name().into(),
             assured: view.assurance == Assurance::Assured,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use podgate_dataplane::counters::Counters;
 use podgate_dataplane::departures::Departures;
 use podgate_dataplane::events::EventRing;
-use podgate_dataplane::raw::{Published, RingConfig};
+use podgate_dataplane::raw::{Published, RingConfig, prefer_huge_pages};
 use podgate_dataplane::steer::{Lane, SteerConfig, SteerError, Steering};
 use podgate_dataplane::worker::{self, GateJudge, Shared, Worker, WorkerConfig, WorkerError};
 use podgate_flowtable::{Config as FlowConfig, ConfigError, FlowTable, FragmentTable};
@@ -113,6 +113,11 @@ impl Gateway {
         .with_quota(quota);
         let (flows_per_pod, half_open_per_pod) = (quota.flows, quota.half_open);
         tracing::info!(flows = capacity, flows_per_pod, half_open_per_pod, "flow table");
+        if options.flows.huge_pages
+            && let Err(error) = prefer_huge_pages(&flows)
+        {
+            tracing::info!("the flow table stays in small pages: {error}");
+        }
         take_up_flows(paths, &flows);
         let shared = Arc::new(Shared {
             published: Published::empty(),

@@ -1,7 +1,7 @@
 //! Flows as they are told, and which are wanted.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use podgate_flowtable::{FlowId, FlowView, IpProtocol};
@@ -24,6 +24,9 @@ pub struct FlowRecord {
     pub destination_ip: String,
     /// The other end's port.
     pub destination_port: u16,
+    /// The address and port that the opener calls the other end by, where those are translated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub called: Option<SocketAddr>,
     /// `TCP`, `UDP`, `SCTP`, `ICMP`, `ICMPv6`, or the number.
     pub protocol: String,
     /// Where it stands, in the words of conntrack.

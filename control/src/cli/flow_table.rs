@@ -43,7 +43,7 @@ fn cells(flow: &FlowRecord) -> [String; COUNT] {
         flow.protocol.clone(),
         flow.state.clone(),
         end(&flow.source, flow.source_port, icmp),
-        end(&flow.destination, flow.destination_port, icmp),
+        end(&flow.destination, flow.destination_port, icmp) + &called(flow),
         lasting(flow.age_seconds),
         lasting(flow.idle_seconds),
         format!("{}/{}", flow.packets_sent, size(flow.bytes_sent)),
@@ -62,7 +62,7 @@ pub(super) fn told(flow: &FlowRecord) -> String {
     format!(
         "flow {id}: {protocol} {state}, {}\n\
          from      {}{}\n\
-         to        {}{}\n\
+         to        {}{}{}\n\
          age       {}, idle {}, forgotten after {} more of silence\n\
          sent      {}, {}\n\
          returned  {}, {}\n\
@@ -73,6 +73,7 @@ pub(super) fn told(flow: &FlowRecord) -> String {
         address(&flow.source, &flow.source_ip),
         end(&flow.destination, flow.destination_port, icmp),
         address(&flow.destination, &flow.destination_ip),
+        called(flow),
         lasting(flow.age_seconds),
         lasting(flow.idle_seconds),
         lasting(flow.expires_seconds),
@@ -83,6 +84,11 @@ pub(super) fn told(flow: &FlowRecord) -> String {
         verdict(flow),
         flow.device.as_deref().unwrap_or("(gone)"),
     )
+}
+
+/// What the opener calls the other end, where that is another address.
+fn called(flow: &FlowRecord) -> String {
+    flow.called.map_or_else(String::new, |called| format!(" as {called}"))
 }
 
 fn verdict(flow: &FlowRecord) -> String {
@@ -138,6 +144,7 @@ mod tests {
             destination: "fd00::7".into(),
             destination_ip: "fd00::7".into(),
             destination_port: 443,
+            called: None,
             protocol: "TCP".into(),
             state: "ESTABLISHED".into(),
             assured: true,

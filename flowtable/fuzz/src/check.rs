@@ -71,11 +71,15 @@ pub fn admitted(
     after: &FlowView,
     direction: Direction,
 ) {
-    let sender = match direction {
-        Direction::Original => after.original,
-        Direction::Reply => after.original.reversed(),
+    let original = match direction {
+        Direction::Original => packet.tuple,
+        Direction::Reply => packet.tuple.reversed(),
     };
-    assert_eq!(packet.tuple, sender);
+    let mut by_name = after.original;
+    if let Some(called) = after.called {
+        (by_name.destination, by_name.destination_port) = (called.addr, called.port);
+    }
+    assert!(original == after.original || original == by_name, "{packet:?}, {direction:?}: {after:?}");
     assert!(after.last_seen <= now && after.expires_at > now, "{after:?}");
     let Some(before) = before else { return };
     assert_eq!((before.id, before.original, before.opened), (after.id, after.original, after.opened));

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use podgate_flowtable::{
-    Config, Decision, Epoch, ExpiryCursor, ExportedFlow, FlowId, FlowTable, FlowView, HashSecret,
-    ImportError, OpenError, Packet, Quota, Time, Timeouts, Track, Transport, Way,
+    Addr, Config, Decision, Epoch, ExpiryCursor, ExportedFlow, FlowId, FlowTable, FlowView, HashSecret,
+    ImportError, IpProtocol, OpenError, Packet, Quota, Target, Time, Timeouts, Track, Transport, Way,
 };
 
 use super::check;
@@ -92,7 +92,11 @@ impl Play {
             0xd4..0xe0 => self.remove(input.byte()?),
             0xe0..0xec => self.redecide(input.byte()?),
             0xec..0xf4 => self.carry_over()?,
-            _ => Self::import_anything(&self.table, input)?,
+            0xf4..0xfa => Self::import_anything(&self.table, input)?,
+            _ => {
+                let packet = self.packets.read(input)?;
+                self.translate(&packet, input.byte()?);
+            }
         }
         Some(())
     }
@@ -157,6 +161,35 @@ impl Play {
         }
     }
 
+    /// The flow of a packet whose sender calls the other end by another address, or the packet on it.
+    fn translate(&mut self, packet: &Packet, backend: u8) {
+        let protocol = packet.tuple.protocol;
+        let has_ports = [IpProtocol::TCP, IpProtocol::UDP, IpProtocol::SCTP].contains(&protocol);
+        if !has_ports || self.table.track(packet, self.now) != Track::MayOpen {
+            return;
+        }
+        let becomes = Target { addr: Addr::from_v4([10, 0, 2, backend % 4]), port: 7 };
+        let mut real = *packet;
+        (real.tuple.destination, real.tuple.destination_port) = (becomes.addr, becomes.port);
+        let owner = packet.tuple.source.bits() as u16 % check::OWNERS;
+        let decision = Decision { epoch: Epoch(1), egress: 2, ingress: 3, way: Way::Bridge, owner };
+        let before = self.table.len();
+        match self.table.open_translated(packet, becomes, decision, self.now) {
+            Ok(id) => {
+                let view = self.view(id);
+                let called = Target { addr: packet.tuple.destination, port: packet.tuple.destination_port };
+                assert_eq!((view.original, view.called), (real.tuple, Some(called)));
+                assert_eq!(check::flow_of(&self.table, packet), Some(view));
+                self.last_id = Some(id);
+            }
+            // Without room for the name there is no flow; what was given up for it is gone all the same.
+            Err(OpenError::Full | OpenError::Quota(_)) => assert!(self.table.len() <= before),
+            // The backend's own port is in use by the same client, or its name is.
+            Err(OpenError::Exists(id)) => _ = self.view(id),
+            Err(error) => panic!("{error:?}: {packet:?}"),
+        }
+    }
+
     fn remove(&mut self, what: u8) {
         let Some(id) = self.pick(what) else { return };
         let lives = self.table.views().any(|view| view.id == id);
@@ -191,11 +224,13 @@ impl Play {
         self.tables += 1;
         let next = self.empty()?;
         for (flow, old) in self.table.export().zip(self.table.views()) {
-            let bytes = flow.to_bytes();
-            assert_eq!(ExportedFlow::from_bytes(&bytes), Ok(flow));
-            match next.import(&flow, self.now) {
+            // Epochs are a table's own.
+            let mut read = flow;
+            read.decision.epoch = Epoch(0);
+            assert_eq!(ExportedFlow::from_bytes(&flow.to_bytes()), Ok(read));
+            match next.import(&read, self.now) {
                 Ok(id) => {
-                    let decision = Decision { epoch: Epoch(0), egress: 0, ingress: 0, ..old.decision };
+                    let decision = Decision { epoch: Epoch(0), ..old.decision };
                     let expected = FlowView { id, decision, ..old };
                     assert_eq!(next.views().find(|view| view.id == id), Some(expected));
                     assert!(old.expires_at > self.now, "{old:?}");

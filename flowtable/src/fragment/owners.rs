@@ -29,9 +29,14 @@ impl Owners {
 
     /// Counts one more, unless the owner has its share.
     pub(super) fn charge(&self, owner: u16) -> Result<(), AtShare> {
-        let admit = |count| (count < self.max).then_some(count + 1);
+        let admit = |count| (count < self.max).then(|| count + 1);
         let charged = self.owner(owner).fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit);
         charged.map(drop).map_err(|_| AtShare)
+    }
+
+    /// Counts one more, whatever the share: it is there.
+    pub(super) fn readmit(&self, owner: u16) {
+        self.owner(owner).fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts one less. Whoever completes or forgets a datagram calls this once, under its bucket's lock.

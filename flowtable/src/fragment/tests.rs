@@ -196,6 +196,19 @@ fn a_datagram_counts_until_it_is_complete_or_forgotten() {
     assert_eq!(table.stats().over_quota, 0, "its own made way");
 }
 
+#[test]
+fn what_overlaps_a_complete_datagram_makes_it_count_again() {
+    let table = table(WAYS);
+    table.first(key(1), 800, 1, at(0));
+    table.follow_last(key(1), 800, 900, at(0));
+    assert_eq!(table.owners.under_way(7), 0);
+    assert_eq!(table.follow(key(1), 8, 16, at(1)), Follow::Overlap);
+    assert_eq!(table.owners.under_way(7), 1);
+    table.first(of(8, 1), 800, 1, at(40));
+    table.forget_expired(&mut table.buckets[0].lock().unwrap(), at(80));
+    assert_eq!((table.owners.under_way(7), table.owners.under_way(8)), (0, 0));
+}
+
 /// At 10,000 datagrams a second, losses would fill a share within seconds and keep it for 30.
 #[test]
 fn lost_fragments_do_not_lock_their_owner_out() {
