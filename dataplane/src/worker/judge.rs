@@ -62,16 +62,22 @@ impl GateJudge {
     }
 }
 
+/// From so many flows on they are not all in the cache, and reading a batch before it is decided pays.
+const FETCH_FROM: usize = 4096;
+
 /// The batch at hand, before the gate.
 struct Batch<'a, 'b> {
     gate: &'a Gate<'b>,
     now: Time,
+    fetches: bool,
     readings: &'a mut ArrayVec<Reading, BATCH>,
 }
 
 impl Decide for Batch<'_, '_> {
     fn look(&mut self, frame: &[u8]) {
-        self.readings.push(self.gate.read(frame));
+        if self.fetches {
+            self.readings.push(self.gate.read(frame));
+        }
     }
 
     fn all_seen(&mut self) {
@@ -81,7 +87,11 @@ impl Decide for Batch<'_, '_> {
     }
 
     fn decide(&mut self, at: usize, frame: &mut [u8]) -> Fate {
-        match self.gate.decide(&self.readings[at], frame, self.now) {
+        let verdict = match self.readings.get(at) {
+            Some(reading) => self.gate.decide(reading, frame, self.now),
+            None => self.gate.step(frame, self.now),
+        };
+        match verdict {
             Verdict::Forward(_) => Fate::Send,
             Verdict::Drop(_) => Fate::Release,
         }
@@ -106,7 +116,8 @@ impl Judge for GateJudge {
                 counters,
                 events: &shared.events,
             };
-            ring.turn(&mut Batch { gate: &gate, now, readings })
+            let fetches = shared.flows.len() >= FETCH_FROM;
+            ring.turn(&mut Batch { gate: &gate, now, fetches, readings })
         })
     }
 
