@@ -34,6 +34,12 @@ impl Tag {
     pub(crate) fn of(hash: u64) -> Self {
         Self((hash as u16).max(1))
     }
+
+    /// One of the ways, as good as random.
+    #[inline]
+    pub(crate) fn any_way(self) -> usize {
+        usize::from(self.0) % WAYS
+    }
 }
 
 impl Bucket {
@@ -128,6 +134,13 @@ impl Ways {
         self.0.count_ones()
     }
 
+    /// All of them, those from `first` on before the others.
+    #[inline]
+    pub(crate) fn from(self, first: usize) -> impl Iterator<Item = usize> {
+        let before = (1 << first) - 1;
+        Ways(self.0 & !before).chain(Ways(self.0 & before))
+    }
+
     /// The lowest way, or one that is not below [`WAYS`] if there is none.
     #[inline]
     pub(crate) fn lowest(&self) -> usize {
@@ -166,6 +179,7 @@ mod tests {
             assert_eq!(bucket.matching(Tag::of(0x8000 + way as u64)).collect::<Vec<_>>(), [way]);
         }
         assert_eq!(bucket.matching(Tag::of(0x7fff)).size(), 0);
+        assert_eq!(bucket.occupied().from(26).take(4).collect::<Vec<_>>(), [26, 27, 0, 1]);
         bucket.lock().vacate(13);
         assert_eq!(bucket.vacant().collect::<Vec<_>>(), [13]);
     }

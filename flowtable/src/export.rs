@@ -25,6 +25,7 @@ use crate::entry::{Clock, Memory, Record};
 use crate::key::Key;
 use crate::stats::bump;
 use crate::table::FlowTable;
+use crate::tcp;
 use crate::timeout::{tick, tick_start};
 use crate::{
     Addr, Assurance, Decision, Epoch, FlowId, FlowState, IpProtocol, OpenError, Target, Time, Tuple, Way,
@@ -180,6 +181,14 @@ impl FlowTable {
 }
 
 impl ExportedFlow {
+    /// Has packets pass that went on unseen before the flow is taken in again: sequence numbers no longer
+    /// refuse any segment of a TCP connection.
+    pub fn forget_windows(&mut self) {
+        if matches!(self.state, FlowState::Tcp(_)) {
+            tcp::forget_windows(&mut self.memory);
+        }
+    }
+
     /// The flow as bytes.
     pub fn to_bytes(&self) -> [u8; EXPORT_LEN_BYTES] {
         let mut bytes = [0; EXPORT_LEN_BYTES];

@@ -20,7 +20,7 @@ use crate::config::{ConfigError, MAX_CAPACITY};
 use crate::hash::KeyedHash;
 use crate::key::Key;
 use crate::stats::bump;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 use crate::{Addr, HashSecret, IpProtocol, Time, Tuple};
 
 use owners::Owners;
@@ -100,6 +100,8 @@ pub struct FragmentTable {
     buckets: Box<[Mutex<Bucket>]>,
     hash: KeyedHash,
     owners: Owners,
+    /// Where [`FragmentTable::expire`] goes on.
+    next: AtomicUsize,
     counters: Counters,
 }
 
@@ -150,6 +152,7 @@ impl FragmentTable {
             buckets: (0..bucket_count).map(|_| Mutex::new([None; WAYS])).collect(),
             hash: KeyedHash::new(secret),
             owners: Owners::new(bucket_count * WAYS),
+            next: AtomicUsize::default(),
             counters: Counters::default(),
         })
     }
@@ -208,6 +211,16 @@ impl FragmentTable {
     /// may use its number again at once: at 10,000 datagrams a second, 16 bits last 7 seconds.
     pub fn follow_last(&self, key: FragmentKey, start: u32, end: u32, now: Time) -> Follow {
         self.follow_with(key, start, end, More::NoneFollow, now)
+    }
+
+    /// Forgets what has expired in the next `max_buckets` buckets, of 8 datagrams each. Without this it
+    /// would hold its owner's share until its bucket is asked for room, perhaps much later.
+    pub fn expire(&self, now: Time, max_buckets: usize) {
+        let first = self.next.fetch_add(max_buckets, Ordering::Relaxed);
+        for bucket in 0..max_buckets.min(self.buckets.len()) {
+            let bucket = &self.buckets[first.wrapping_add(bucket) % self.buckets.len()];
+            self.forget_expired(&mut bucket.lock().unwrap_or_else(PoisonError::into_inner), now);
+        }
     }
 
     /// What became of the datagrams so far.

@@ -249,6 +249,31 @@ fn a_flow_and_its_other_name_come_and_go_together() {
 }
 
 #[test]
+fn no_packet_finds_the_name_that_took_the_slot() {
+    const BECOMES: Target = Target { addr: Addr::from_v4([10, 0, 0, 3]), port: 5353 };
+    explore(|| {
+        let table = table(2);
+        // The first slot is for the translated flow, the second one for its other name.
+        let ids = [1, 2].map(|flow| table.open(&udp(flow), decision(1), NOW).unwrap());
+        threads!(table;
+            match table.track(&udp(2), NOW) {
+                Track::Known(known) => assert_eq!(known.original, udp(2).tuple),
+                other => assert_eq!(other, Track::MayOpen),
+            },
+            if let Some((view, _)) = table.find(&udp(2).tuple) {
+                assert_eq!(view.original, udp(2).tuple);
+            },
+            {
+                assert!(ids.into_iter().all(|id| table.remove(id)));
+                table.open_translated(&udp(3), BECOMES, decision(2), NOW).unwrap();
+            },
+        );
+        let packets: Vec<_> = table.views().map(|view| view.packets).collect();
+        assert_eq!(packets, [[1, 0]], "of no other flow");
+    });
+}
+
+#[test]
 fn a_flow_is_cut_once_and_stays_so_for_its_segments() {
     explore(|| {
         let table = table_until(2, NOW.after(Duration::from_secs(1)));

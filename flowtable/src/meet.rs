@@ -1,7 +1,7 @@
 //! A packet meets its flow.
 
 use crate::bucket::WAYS;
-use crate::entry::{Locked, Slot};
+use crate::entry::{Generation, Locked, Slot};
 use crate::key::{End, Key};
 use crate::table::{Ending, FlowTable, Place};
 use crate::timeout::tick;
@@ -49,7 +49,7 @@ impl FlowTable {
         if let Some((slot, generation)) = self.locate(&key, &place) {
             let entry = &self.entries[slot];
             if entry.is_alias() {
-                if let Some(track) = self.meet_by_alias(slot, sender, packet, tick) {
+                if let Some(track) = self.meet_by_alias((slot, generation), sender, packet, tick) {
                     return track;
                 }
             } else if let Some(flow) = entry.lock(generation) {
@@ -108,8 +108,15 @@ impl FlowTable {
 
     /// The same for a packet that calls one end by its other name; `None` if the flow has ended.
     #[inline(never)]
-    fn meet_by_alias(&self, slot: usize, sender: End, packet: &Packet, tick: u64) -> Option<Track> {
-        let (_, alias) = self.entries[slot].alias()?;
+    fn meet_by_alias(
+        &self,
+        (slot, generation): (usize, Generation),
+        sender: End,
+        packet: &Packet,
+        tick: u64,
+    ) -> Option<Track> {
+        // The slot may have been given to another flow's name since it was found.
+        let (_, alias) = self.entries[slot].alias().filter(|(current, _)| *current == generation)?;
         let id = alias.flow;
         let direction = Direction::from_ends(sender, alias.originator);
         let flow = self.entry(id).and_then(|entry| entry.lock(id.generation()));

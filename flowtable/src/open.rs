@@ -167,12 +167,12 @@ impl FlowTable {
         }
     }
 
-    /// Gives up one flow of the place. Which one is as good as random (the order of slots is not
-    /// the order of arrival), as in nf_conntrack's `early_drop`.
+    /// Gives up one flow of the place. Which one is as good as random: always the lowest slot's would be
+    /// always the latest flow, which took the slot of the one before.
     fn evict(&self, place: &Place, tick: u64, kept: Option<FlowId>) -> Option<usize> {
         for wanted in [Dispensable::AtOnce, Dispensable::IfNeedBe] {
             for bucket in place.buckets {
-                for way in self.buckets[bucket].occupied() {
+                for way in self.buckets[bucket].occupied().from(place.tag.any_way()) {
                     let slot = bucket * WAYS + way;
                     let entry = &self.entries[slot];
                     if let Some((generation, alias)) = entry.alias() {

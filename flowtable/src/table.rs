@@ -126,8 +126,8 @@ impl FlowTable {
     fn find_key(&self, key: &Key, sender: End) -> Option<(FlowView, Direction)> {
         let (slot, generation) = self.locate(key, &self.place(key))?;
         let (id, originator) = match self.entries[slot].alias() {
-            Some((_, alias)) => (alias.flow, Some(alias.originator)),
-            None => (FlowId::new(slot, generation), None),
+            Some((current, alias)) if current == generation => (alias.flow, Some(alias.originator)),
+            _ => (FlowId::new(slot, generation), None),
         };
         let (view, recorded) = self.view(id.slot()).filter(|(view, _)| view.id == id)?;
         Some((view, Direction::from_ends(sender, originator.unwrap_or(recorded))))

@@ -91,6 +91,13 @@ pub(crate) fn open(segment: &TcpSegment) -> (TcpState, Memory) {
     (state, memory)
 }
 
+/// For a connection that goes on unseen for a while.
+pub(crate) fn forget_windows(memory: &mut Memory) {
+    let mut sides = window::load(memory);
+    sides.iter_mut().for_each(Side::be_liberal);
+    window::store(&sides, memory);
+}
+
 /// Takes one segment in `direction`.
 #[inline]
 pub(crate) fn step(state: TcpState, memory: &mut Memory, direction: Direction, segment: &TcpSegment) -> Step {

@@ -272,3 +272,19 @@ fn seeking_and_fetching_change_nothing() {
     }
     assert_eq!(table.views().collect::<Vec<_>>(), before);
 }
+
+/// What takes a slot is not the next to leave it: then a flood would end every other handshake before it
+/// is answered, and spare its own.
+#[test]
+fn what_makes_way_is_not_the_latest() {
+    let table = table(23);
+    for flow in 0..23 {
+        table.open(&udp(flow), decision(1), ticks(0)).unwrap();
+    }
+    let survived = (0..500_u32).filter(|round| {
+        let newest = table.open(&udp(1000 + 2 * round), decision(1), ticks(0)).unwrap();
+        table.open(&udp(1001 + 2 * round), decision(1), ticks(0)).unwrap();
+        table.views().any(|view| view.id == newest)
+    });
+    assert!(survived.count() > 400);
+}

@@ -1,7 +1,7 @@
 //! Flows carried over a restart, in a file of the instance.
 //!
 //! ```text
-//! magic 8   file format 4   flow format 4   origin 8   count 8   flows 128 each   checksum 4
+//! magic 8   file format 4   flow format 4   origin 8   count 8   flows 152 each   checksum 4
 //! ```
 //!
 //! All numbers are little endian. The origin says which boot of which machine and which bridge the
@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use crc32fast::Hasher;
 use podgate_dataplane::policy::Cause;
+use podgate_dataplane::steer::Fallback;
 use podgate_flowtable::{
     Decision, EXPORT_FORMAT, EXPORT_LEN_BYTES, Epoch, ExportedFlow, FlowTable, ImportError, MalformedFlow,
     Time,
@@ -128,6 +129,7 @@ pub(super) fn write(
     flows: &FlowTable,
     origin: Origin,
     valid_from: Epoch,
+    fallback: Fallback,
 ) -> Result<usize, CarryError> {
     let failed = |source| CarryError::Files { path: path.into(), source };
     let mut bytes = Vec::with_capacity(HEAD_LEN_BYTES + flows.len() * EXPORT_LEN_BYTES + SUM_LEN_BYTES);
@@ -140,6 +142,10 @@ pub(super) fn write(
     for mut flow in flows.export() {
         if flow.decision.epoch < valid_from {
             flow.decision = Decision { egress: UNASKED, ingress: UNASKED, ..flow.decision };
+        }
+        if fallback == Fallback::Open {
+            // Until the next start nobody sees how far the connection gets.
+            flow.forget_windows();
         }
         bytes.extend_from_slice(&flow.to_bytes());
         count += 1;
@@ -204,9 +210,9 @@ impl Gateway {
         // Where live flows are judged again, some may still wait for their turn.
         let newest = self.state().snapshots.back().map_or(Epoch(0), |snapshot| snapshot.epoch);
         let valid_from = if self.options.switches.recheck_live_flows { newest } else { Epoch(0) };
-        let left = Origin::here(&paths.home())
-            .map_err(failed)
-            .and_then(|origin| write(&paths.flows(), &self.shared.flows, origin, valid_from));
+        let left = Origin::here(&paths.home()).map_err(failed).and_then(|origin| {
+            write(&paths.flows(), &self.shared.flows, origin, valid_from, self.options.fallback)
+        });
         match left {
             Ok(flows) => tracing::info!(flows, "flows left for the next start"),
             Err(error) => tracing::warn!("flows are not left for the next start: {error}"),

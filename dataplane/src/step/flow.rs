@@ -28,28 +28,35 @@ impl Gate<'_> {
             None => self.flows.track(packet, now),
         };
         match track {
-            Track::Known(known) => self.judge_known(place, packet.tuple.destination, &known, now),
+            Track::Known(known) => self.judge_known(place, &packet.tuple, &known, now),
             Track::Denied(known) => self.judge_denied(place, packet, &known, subject, now),
             Track::MayOpen => self.open(place, packet, subject, now),
             Track::Refused(refusal) => Err(reason(refusal).into()),
         }
     }
 
+    /// `tuple` is of the packet at hand, which may be an ICMP error about the flow.
     #[inline]
     pub(super) fn judge_known(
         &self,
         place: &Place<'_>,
-        destination: Addr,
+        tuple: &Tuple,
         known: &Known,
         now: Time,
     ) -> Result<Tag, Refusal> {
         let decision = &known.decision;
         // Older, not other: another worker may already decide by a newer snapshot than this one.
         let is_stale = place.snapshot.switches.recheck_live_flows && decision.epoch < place.snapshot.epoch;
-        if is_stale || !place.has_judged_pod(known) {
+        if is_stale || !place.has_judged_pod(known, known.direction) {
             self.decide_again(place, known, now)?;
         }
-        Ok(place.way_out(destination, decision.way))
+        // What a local pod sends on a shortcut never comes from the bridge.
+        if place.header.tag.passage == Passage::ToPod
+            && place.has_judged_pod(known, known.direction.opposite())
+        {
+            self.check_vouched(&place.snapshot.resolve(tuple.source), now)?;
+        }
+        Ok(place.way_out(tuple.destination, decision.way))
     }
 
     /// In the initiator's direction, whichever way the packet at hand goes.
@@ -60,7 +67,8 @@ impl Gate<'_> {
         let ends = place.ends(original, place.is_initiator(known.direction))?;
         let causes = place.decide(&ends, original);
         let decision = Decision {
-            epoch: known.decision.epoch.max(place.snapshot.epoch),
+            // By an older snapshot than the flow's own, it has to be judged by the newer one after this.
+            epoch: place.snapshot.epoch,
             egress: causes.egress.code(),
             ingress: causes.ingress.code(),
             ..known.decision
@@ -114,7 +122,7 @@ impl Gate<'_> {
             // Another worker opened it since `track`: it is that flow's packet now.
             Err(OpenError::Exists(_)) => {
                 return match self.flows.track(packet, now) {
-                    Track::Known(known) => self.judge_known(place, tuple.destination, &known, now),
+                    Track::Known(known) => self.judge_known(place, tuple, &known, now),
                     Track::Denied(_) | Track::MayOpen => Err(DropReason::NoFlow.into()),
                     Track::Refused(refusal) => Err(reason(refusal).into()),
                 };
@@ -144,13 +152,14 @@ impl Place<'_> {
         (self.header.tag.passage == Passage::FromPod) == (direction == Direction::Original)
     }
 
-    /// Whether this port's pod had its say when the flow was decided. It had none if it was not
-    /// known as a local pod then; nothing passes its port on the other end's word alone.
+    /// Whether this port's pod had its say when the flow was decided; the other end's, if `direction` is
+    /// not the packet's but the opposite. It had none if it was not known as a local pod then; nothing
+    /// passes its port on the other end's word alone.
     #[inline]
-    fn has_judged_pod(&self, known: &Known) -> bool {
+    fn has_judged_pod(&self, known: &Known, direction: Direction) -> bool {
         const NOT_LOCAL: u32 = Cause::NotLocal.code();
         let Decision { egress, ingress, .. } = known.decision;
-        (if self.is_initiator(known.direction) { egress } else { ingress }) != NOT_LOCAL
+        (if self.is_initiator(direction) { egress } else { ingress }) != NOT_LOCAL
     }
 
     /// Source and destination. The one at this port is its pod, whatever address of its own it uses.

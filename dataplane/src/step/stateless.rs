@@ -53,7 +53,7 @@ impl Gate<'_> {
         match self.flows.find(&quoted) {
             Some((flow, direction)) if now < flow.expires_at && flow.state != FlowState::Denied => {
                 let known = Known::new(flow.id, direction.opposite(), flow.original, flow.decision);
-                self.judge_known(place, ip.destination, &known, now)
+                self.judge_known(place, &ip.tuple(), &known, now)
             }
             _ => unrelated,
         }

@@ -44,6 +44,8 @@ const SWEEP_EVERY: Duration = Duration::from_millis(1);
 /// Slots looked at in one sweep, which takes 5 us if all of them expire: a table of a million flows in
 /// ten seconds. A flow's timeout does not wait for it.
 const SWEEP_SLOTS: usize = 128;
+/// Buckets of fragmented datagrams looked at in one sweep: all of 4,096 datagrams in half a second.
+const SWEEP_BUCKETS: usize = 1;
 
 /// The gateway's judge: the step, against the snapshot in force.
 pub struct GateJudge {
@@ -127,6 +129,7 @@ impl Judge for GateJudge {
         {
             *swept = now;
             self.shared.flows.expire(cursor, now, SWEEP_SLOTS);
+            self.shared.fragments.expire(now, SWEEP_BUCKETS);
         }
     }
 }

@@ -95,3 +95,17 @@ fn a_pod_that_had_no_say_is_asked_in_either_mode() {
     let arriving = to_pod(DB).ip(&frames::udp(CLIENT, SERVER, b"?"));
     assert_eq!(world.send(&arriving).verdict, Verdict::Drop(DropReason::PolicyEgress));
 }
+
+/// A worker in the middle of a batch has an older snapshot than the one that decides flows without packets.
+#[test]
+fn what_an_older_snapshot_has_decided_is_judged_by_the_newer_one() {
+    let mut world = World::new();
+    world.send(&question()).opened(Tag::to_pod(port(DB)), WEB_TO_DB, DB_FROM_WEB);
+    let view = world.flows.views().next().unwrap();
+    // By the newer one, which does not know the flow's end for a pod of this node.
+    let [egress, ingress] = [Cause::NotLocal, DB_FROM_WEB].map(Cause::code);
+    world.flows.redecide(view.id, Decision { epoch: Epoch(2), egress, ingress, ..view.decision });
+    world.send(&question());
+    world.snapshot = Some(snapshot(2, policy(true), Switches::default()));
+    assert_eq!(world.send(&question()).verdict, Verdict::Drop(DropReason::PolicyEgress));
+}

@@ -6,7 +6,7 @@ use podgate_dataplane::tag::Tag;
 use podgate_dataplane::verdict::DropReason;
 
 use crate::frames::{self, ARP, Link, REPLY, REQUEST, port};
-use crate::world::{DB, FREE, NODE_MAC, WEB, World, from_pod, mac, to_pod};
+use crate::world::{DB, DB_FROM_WEB, FREE, NODE_MAC, WEB, WEB_TO_DB, World, from_pod, mac, secs, to_pod};
 
 const OTHER: Mac = Mac([2, 9, 9, 9, 9, 9]);
 
@@ -139,4 +139,41 @@ fn from_the_bridge_a_local_pods_address_needs_its_mac() {
     }
     let own = frames::nd("fd00::1", "ff02::1", 136, "fd00::1", Some(mac(WEB)));
     world.send(&pods_own.ip(&own)).forwarded(Tag::to_pod(port(DB)));
+}
+
+#[test]
+fn from_the_bridge_a_local_pods_address_is_no_key_to_its_flows() {
+    for (web, db) in [("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")] {
+        let world = World::new();
+        let question = frames::udp((web, 40000), (db, 53), b"?");
+        let answer = frames::udp((db, 53), (web, 40000), b"!");
+        world.send(&from_pod(WEB, mac(DB)).ip(&question)).opened(
+            Tag::to_pod(port(DB)),
+            WEB_TO_DB,
+            DB_FROM_WEB,
+        );
+        // Both go straight to each other's ports. What a node has unwrapped says the same.
+        world.send(&to_pod(DB).ip(&question)).dropped(DropReason::SpoofedLocal);
+        world.send(&to_pod(WEB).ip(&answer)).dropped(DropReason::SpoofedLocal);
+        let error = frames::icmp_error(db, web, if web.contains(':') { 1 } else { 3 }, &question);
+        world.send(&to_pod(WEB).ip(&error)).dropped(DropReason::SpoofedLocal);
+        // Of a router, which has no pod's address.
+        let error = frames::icmp_error(
+            if web.contains(':') { "2001:db8::1" } else { "192.0.2.1" },
+            web,
+            if web.contains(':') { 1 } else { 3 },
+            &question,
+        );
+        world.send(&to_pod(WEB).ip(&error)).forwarded(Tag::to_pod(port(WEB)));
+
+        // One that is routed by the node passes both ports, each packet soon after the pod has sent it.
+        let world = World::new();
+        let routed = from_pod(WEB, NODE_MAC).ip(&question);
+        world.send(&routed).opened(Tag::from_pod(port(WEB)), WEB_TO_DB, DB_FROM_WEB);
+        let arrival = to_pod(DB).ip(&question);
+        world.send_at(&arrival, secs(10)).forwarded(Tag::to_pod(port(DB)));
+        world.send_at(&arrival, secs(12)).dropped(DropReason::SpoofedLocal);
+        world.send_at(&routed, secs(12)).forwarded(Tag::from_pod(port(WEB)));
+        world.send_at(&arrival, secs(12)).forwarded(Tag::to_pod(port(DB)));
+    }
 }

@@ -15,7 +15,7 @@ const OWNERS: usize = 1 << 16;
 pub(super) struct AtShare;
 
 /// A datagram counts from its first fragment until all of it was seen, or it is forgotten. One that has
-/// expired counts until its bucket is next asked for room.
+/// expired counts until its bucket is next swept or asked for room.
 pub(super) struct Owners {
     max: u64,
     under_way: Box<[AtomicU64]>,

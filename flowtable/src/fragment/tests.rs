@@ -228,6 +228,24 @@ fn lost_fragments_do_not_lock_their_owner_out() {
 }
 
 #[test]
+fn what_was_never_finished_holds_no_share_once_it_has_expired() {
+    let table = table(512);
+    for number in 0..32 {
+        assert_eq!(table.first(key(number), 800, 1, at(0)), First::Recorded);
+    }
+    // In slices, as between batches; 64 buckets.
+    (0..4).for_each(|_| table.expire(at(30), 16));
+    assert_eq!(table.owners.under_way(7), 32, "not yet");
+    (0..3).for_each(|_| table.expire(at(31), 16));
+    assert!(table.owners.under_way(7) > 0);
+    table.expire(at(31), 16);
+    assert_eq!(table.owners.under_way(7), 0);
+    for number in 100..132 {
+        assert_eq!(table.first(key(number), 800, 1, at(31)), First::Recorded, "{number}");
+    }
+}
+
+#[test]
 fn capacity_is_checked() {
     assert!(matches!(FragmentTable::new(0, HashSecret([0, 0])), Err(ConfigError::Capacity { capacity: 0 })));
 }

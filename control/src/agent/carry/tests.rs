@@ -1,6 +1,9 @@
 //! Files of flows, good and bad.
 
-use podgate_flowtable::{Addr, Config, HashSecret, IpProtocol, Packet, Timeouts, Transport, Tuple, Way};
+use podgate_flowtable::{
+    Addr, Config, HashSecret, IpProtocol, Packet, Refusal, TcpFlags, TcpSegment, Timeouts, Track, Transport,
+    Tuple, Way,
+};
 
 use super::*;
 
@@ -34,7 +37,7 @@ fn flows_come_back_until_they_are_forgotten() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("flows.bin");
     assert_eq!(take(&path, &table(), Origin(9), NOW).unwrap(), Carried::default());
-    assert_eq!(write(&path, &filled(20), Origin(9), Epoch(0)).unwrap(), 20);
+    assert_eq!(write(&path, &filled(20), Origin(9), Epoch(0), Fallback::Closed).unwrap(), 20);
     let into = table();
     assert_eq!(take(&path, &into, Origin(9), NOW).unwrap(), Carried { taken: 20, expired: 0, full: 0 });
     assert_eq!(into.len(), 20);
@@ -46,7 +49,7 @@ fn flows_come_back_until_they_are_forgotten() {
     assert_eq!(take(&path, &table(), Origin(9), NOW).unwrap(), Carried::default());
     forget(&path).unwrap();
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-    write(&path, &filled(20), Origin(9), Epoch(0)).unwrap();
+    write(&path, &filled(20), Origin(9), Epoch(0), Fallback::Closed).unwrap();
     let later = NOW.after(std::time::Duration::from_mins(1));
     assert_eq!(take(&path, &table(), Origin(9), later).unwrap(), Carried { taken: 0, expired: 20, full: 0 });
 }
@@ -58,7 +61,7 @@ fn who_had_a_say_comes_along() {
     // The flows say: epoch 3, rule 1 by egress, rule 2 by ingress.
     let carried = Cause::Carried.code();
     for (valid_from, expected) in [(0, carried), (3, carried), (4, UNASKED)] {
-        write(&path, &filled(2), Origin(9), Epoch(valid_from)).unwrap();
+        write(&path, &filled(2), Origin(9), Epoch(valid_from), Fallback::Closed).unwrap();
         let into = table();
         take(&path, &into, Origin(9), NOW).unwrap();
         for Decision { epoch, egress, ingress, .. } in into.views().map(|view| view.decision) {
@@ -74,10 +77,58 @@ fn who_had_a_say_comes_along() {
 }
 
 #[test]
+fn connections_that_went_on_unseen_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("flows.bin");
+    let tuple = Tuple {
+        source: Addr::from_v4([10, 0, 0, 1]),
+        destination: Addr::from_v4([10, 0, 0, 2]),
+        source_port: 1000,
+        destination_port: 80,
+        protocol: IpProtocol::TCP,
+    };
+    let segment = |tuple, flags, sequence, acknowledgement, payload_len_bytes| {
+        let segment = TcpSegment {
+            flags,
+            sequence,
+            acknowledgement,
+            window: 1000,
+            payload_len_bytes,
+            ..TcpSegment::default()
+        };
+        Packet { tuple, transport: Transport::Tcp(segment), len_bytes: 1500 }
+    };
+    let ack = TcpFlags::ACK;
+    for (fallback, passes) in [(Fallback::Closed, false), (Fallback::Open, true)] {
+        let before = table();
+        let decision = Decision { epoch: Epoch(3), egress: 17, ingress: 18, way: Way::Bridge, owner: 4 };
+        before.open(&segment(tuple, TcpFlags::SYN, 0, 0, 0), decision, NOW).unwrap();
+        for packet in [
+            segment(tuple.reversed(), TcpFlags::SYN.with(ack), 0, 1, 0),
+            segment(tuple, ack, 1, 1, 0),
+            segment(tuple.reversed(), ack, 1, 1, 0),
+        ] {
+            assert!(matches!(before.track(&packet, NOW), Track::Known(_)));
+        }
+        write(&path, &before, Origin(9), Epoch(0), fallback).unwrap();
+        let after = table();
+        take(&path, &after, Origin(9), NOW).unwrap();
+        // Ten megabytes further on.
+        for packet in
+            [segment(tuple, ack, 10_000_001, 1, 1000), segment(tuple.reversed(), ack, 1, 10_001_001, 0)]
+        {
+            let track = after.track(&packet, NOW);
+            assert_eq!(matches!(track, Track::Known(_)), passes, "{fallback:?}: {track:?}");
+            assert!(passes || track == Track::Refused(Refusal::TcpInvalid));
+        }
+    }
+}
+
+#[test]
 fn anything_but_a_whole_file_of_ours_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("flows.bin");
-    write(&path, &filled(3), Origin(9), Epoch(0)).unwrap();
+    write(&path, &filled(3), Origin(9), Epoch(0), Fallback::Closed).unwrap();
     let good = fs::read(&path).unwrap();
     let refused = |bytes: &[u8], origin: u64| {
         fs::write(&path, bytes).unwrap();
