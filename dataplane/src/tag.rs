@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use podgate_flowtable::UNLIMITED;
+use podgate_flowtable::SPARED;
 
 /// Ports a gateway can guard at once, port 0 (never given out) included.
 pub const MAX_PORTS: usize = 2048;
@@ -94,7 +94,7 @@ impl Tag {
     /// Of [`Tag::owner`], limited or not.
     #[inline]
     pub const fn of_owner(owner: u16) -> Option<Self> {
-        Self::from_tci(owner & !UNLIMITED)
+        Self::from_tci(owner & !SPARED)
     }
 
     /// As tag control information on the trunk.

@@ -71,7 +71,7 @@ pub use key::{Direction, IpProtocol, Tuple};
 pub use meet::Seek;
 pub use open::OpenError;
 pub use packet::{IcmpRole, Packet, TcpFlags, TcpSegment, Transport};
-pub use quota::{Exceeded, Quota, UNLIMITED, Usage};
+pub use quota::{Exceeded, Quota, SPARED, Usage};
 pub use state::{Assurance, FlowState, ReplyState, SctpState, TcpState, UdpState};
 pub use stats::TableStats;
 pub use table::FlowTable;

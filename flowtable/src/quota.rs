@@ -8,8 +8,9 @@
 use crate::FlowState;
 use crate::sync::{AtomicU64, Ordering};
 
-/// An owner with this bit is counted, but not limited.
-pub const UNLIMITED: u16 = 1 << 15;
+/// An owner with this bit is spared for its half-open flows: it may have any number of them, and as many
+/// others as the quota allows.
+pub const SPARED: u16 = 1 << 15;
 
 /// The most flows that one owner may have at a time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,14 +67,13 @@ impl Quotas {
         let mut exceeded = Exceeded::Flows;
         let admit = |word: u64| {
             let usage = Usage::unpack(word);
-            if owner & UNLIMITED != 0 {
-                return Some(word + weight(state));
-            }
-            if usage.flows >= limited.quota.flows {
+            let is_spared = owner & SPARED != 0;
+            let counted = if is_spared { usage.flows.saturating_sub(usage.half_open) } else { usage.flows };
+            if counted >= limited.quota.flows {
                 exceeded = Exceeded::Flows;
                 return None;
             }
-            if state.is_half_open() && usage.half_open >= limited.quota.half_open {
+            if state.is_half_open() && !is_spared && usage.half_open >= limited.quota.half_open {
                 exceeded = Exceeded::HalfOpen;
                 return None;
             }

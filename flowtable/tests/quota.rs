@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use common::*;
 use podgate_flowtable::{
-    Decision, Exceeded, ExpiryCursor, FlowTable, OpenError, Packet, Quota, TableStats, Time, Track,
-    UNLIMITED, Usage,
+    Decision, Exceeded, ExpiryCursor, FlowTable, OpenError, Packet, Quota, SPARED, TableStats, Time, Track,
+    Usage,
 };
 
 const OWNER: u16 = 7;
-const OTHER: u16 = UNLIMITED - 1;
+const OTHER: u16 = SPARED - 1;
 
 fn limited(flows: u32, half_open: u32) -> FlowTable {
     table(100).with_quota(Quota { flows, half_open })
@@ -171,13 +171,18 @@ fn without_a_quota_nothing_is_counted() {
 }
 
 #[test]
-fn nobody_limits_an_unlimited_owner() {
+fn a_spared_owner_is_held_to_its_answered_flows_only() {
     let table = limited(2, 1);
+    let spared = OWNER | SPARED;
     for flow in 0..50 {
-        table.open(&udp(flow), of(OWNER | UNLIMITED), ticks(0)).unwrap();
+        table.open(&udp(flow), of(spared), ticks(0)).unwrap();
     }
-    assert_eq!(table.usage(OWNER | UNLIMITED), usage(50, 50));
-    assert_eq!(table.usage(OWNER), usage(0, 0));
-    table.open(&udp(50), of(OWNER), ticks(0)).unwrap();
-    assert_eq!(table.open(&udp(51), of(OWNER), ticks(0)), Err(OpenError::Quota(Exceeded::HalfOpen)));
+    assert_eq!((table.usage(spared), table.usage(OWNER)), (usage(50, 50), usage(0, 0)));
+    known(&table, &answer(udp(0)), ticks(1));
+    table.open(&udp(50), of(spared), ticks(1)).unwrap();
+    known(&table, &answer(udp(1)), ticks(1));
+    assert_eq!(table.open(&udp(51), of(spared), ticks(1)), Err(OpenError::Quota(Exceeded::Flows)));
+    // Nobody else pays for it.
+    table.open(&udp(60), of(OWNER), ticks(1)).unwrap();
+    assert_eq!(table.open(&udp(61), of(OWNER), ticks(1)), Err(OpenError::Quota(Exceeded::HalfOpen)));
 }

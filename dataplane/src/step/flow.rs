@@ -1,8 +1,8 @@
 //! Packets that are part of a flow or open one.
 
 use podgate_flowtable::{
-    Addr, Decision, Direction, Exceeded, IpProtocol, Known, OpenError, Packet, Refusal as TrackRefusal, Seek,
-    TcpFlags, Time, Track, Transport, Tuple, UNLIMITED, Way,
+    Addr, Decision, Direction, Exceeded, IpProtocol, Known, OpenError, Packet, Refusal as TrackRefusal,
+    SPARED, Seek, TcpFlags, Time, Track, Transport, Tuple, Way,
 };
 
 use super::{Gate, Place, Refusal, Subject};
@@ -212,11 +212,14 @@ impl Place<'_> {
     }
 }
 
-/// Whom a flow from `source` counts for. A node always reaches its own pods, whatever comes to them from
-/// elsewhere: its probes are not to be refused for a flood.
+/// Whom a flow from `source` counts for.
 const fn owner(tag: Tag, source: &Endpoint) -> u16 {
     match (tag.passage, source.kind) {
-        (Passage::ToPod, EndpointKind::OwnNode) => tag.owner() | UNLIMITED,
+        // Through a Service, by the host: the pod that asks pays, not the one that is asked.
+        (Passage::ToPod, EndpointKind::LocalPod { port: Some(port) }) => Tag::from_pod(port).owner(),
+        // A node reaches its own pods, whatever comes to them from elsewhere: its probes are not to be
+        // refused for a flood, its own masquerade's included.
+        (Passage::ToPod, EndpointKind::OwnNode) => tag.owner() | SPARED,
         _ => tag.owner(),
     }
 }

@@ -6,7 +6,7 @@
 use podgate_flowtable::{Addr, Decision, FlowState, FlowTable, FlowView, Time};
 
 use super::flow::{allowed, decide};
-use crate::policy::Endpoint;
+use crate::policy::{Cause, Endpoint};
 use crate::snapshot::Snapshot;
 use crate::tag::{PortId, Tag};
 use crate::verdict::{Causes, DropReason};
@@ -20,7 +20,7 @@ pub enum Recheck {
     Allowed,
     /// It is no longer allowed and was ended.
     Cut {
-        /// Which side denies.
+        /// Which side denies; `unknown-endpoint` if the flow's pods are gone, whatever becomes of live flows.
         reason: DropReason,
         /// What both sides say.
         causes: Causes,
@@ -46,6 +46,11 @@ pub fn recheck(flows: &FlowTable, snapshot: &Snapshot, view: &FlowView, now: Tim
     let first_seen_at = Tag::of_owner(owner).map(|tag| tag.port);
     let ends = [tuple.source, tuple.destination].map(|addr| end(snapshot, first_seen_at, addr));
     let causes = decide(snapshot, &ends.into(), tuple);
+    if is_orphan(causes) {
+        // No pod that it was judged for is there any more; its addresses may be another's soon.
+        let reason = DropReason::UnknownEndpoint;
+        return if flows.remove(view.id) { Recheck::Cut { reason, causes } } else { Recheck::Gone };
+    }
     let decision = Decision {
         epoch: snapshot.epoch,
         egress: causes.egress.code(),
@@ -70,6 +75,11 @@ pub fn recheck(flows: &FlowTable, snapshot: &Snapshot, view: &FlowView, now: Tim
             }
         }
     }
+}
+
+/// Whether neither end is a pod of this node.
+fn is_orphan(causes: Causes) -> bool {
+    causes == Causes { egress: Cause::NotLocal, ingress: Cause::NotLocal }
 }
 
 /// As the step sees it: the pod at the port where the flow was first seen, by any address of its

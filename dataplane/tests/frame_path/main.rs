@@ -16,6 +16,7 @@ mod step_group;
 mod step_icmp;
 mod step_neighbour;
 mod step_policy;
+mod step_quota;
 mod step_refuse;
 mod step_spoof;
 mod step_time;
