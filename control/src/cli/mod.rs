@@ -4,6 +4,7 @@
 //! usage or input. Errors go to stderr and say what to do.
 
 mod detach;
+mod explain;
 mod flows;
 mod gateway_args;
 mod instance;
@@ -11,6 +12,7 @@ mod lab;
 mod observe;
 mod run;
 mod status;
+mod survey;
 mod table;
 
 use std::process::ExitCode;
@@ -46,6 +48,7 @@ enum Command {
     Observe(observe::ObserveArgs),
     Flows(flows::FlowsArgs),
     Lab(lab::LabArgs),
+    Explain(explain::ExplainArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:\n  podgate completions bash > /etc/bash_completion.d/podgate")]
     Completions {
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Observe(args) => observe::run(&args),
         Command::Flows(args) => flows::run(args),
         Command::Lab(args) => lab::run(args),
+        Command::Explain(args) => explain::run(&args),
         Command::Responder(args) => return lab::respond(&args),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();

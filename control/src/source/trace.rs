@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::SourceError;
 use super::directory::Texts;
 use super::tree::{Map, Node, Value};
-use super::SourceError;
 
 /// The texts that were read, and the origin of each object.
 #[derive(Clone, Debug, Default)]
@@ -93,7 +93,7 @@ impl SourceText {
     /// The line of a byte, from 1.
     pub fn line(&self, byte: usize) -> usize {
         let before = &self.text.as_bytes()[..byte.min(self.text.len())];
-        before.iter().filter(|byte| **byte == b'\n').count() + 1
+        before.split(|byte| *byte == b'\n').count()
     }
 }
 
