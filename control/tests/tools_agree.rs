@@ -4,10 +4,12 @@ mod random;
 
 use std::net::IpAddr;
 
+use podgate_control::compile::Locality;
 use podgate_control::model::{Cluster, Protocol};
 use podgate_control::oracle::{self, Flow, judge};
+use podgate_control::tools::connectivity::connectivity;
 use podgate_control::tools::explain::{EndName, Explanation, PortQuery, Side, explain};
-use podgate_control::tools::{Judge, Survey};
+use podgate_control::tools::{Grouping, Judge, Reach, Survey};
 use podgate_flowtable::IpProtocol;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -35,6 +37,49 @@ proptest! {
             prop_assert_eq!(answers.len(), 1);
             holds(&survey.cluster, *from, *to, &port, &answers[0])?;
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn connectivity_holds_for_every_pair(cluster in cluster()) {
+        let survey = Survey::of(cluster);
+        let table = Judge::new(&survey.cluster).unwrap();
+        let found = connectivity(&survey, &table, Grouping::Pod, None);
+        let everything = Locality::Everything;
+        for pair in &found.pairs {
+            let (from, to) = (&found.parties[pair.from], &found.parties[pair.to]);
+            for port in queries() {
+                let mut verdicts = Vec::new();
+                for (one, other) in from.addresses.iter().flat_map(|one| to.addresses.iter().map(move |other| (one, other))) {
+                    if one.is_ipv4() == other.is_ipv4() {
+                        verdicts.push(judge(&survey.cluster, &everything, flow(*one, *other, &port)).allows());
+                    }
+                }
+                let asked = flow(from.addresses[0], to.addresses[0], &port);
+                let told = [&pair.all, &pair.some].map(|reach| reach.has(asked.protocol, asked.port));
+                let expected = [verdicts.iter().all(|allows| *allows), verdicts.contains(&true)];
+                prop_assert_eq!(told, expected, "{} -> {} {:?}", &from.name, &to.name, port);
+            }
+            let again = connectivity(&survey, &table, Grouping::Pod, Some(&queries()[2]));
+            let narrowed = again.pairs.iter().find(|other| (other.from, other.to) == (pair.from, pair.to)).unwrap();
+            let tcp_54 = Reach::of(IpProtocol::TCP, 54);
+            prop_assert_eq!(&narrowed.some, &pair.some.intersection(&tcp_54));
+        }
+    }
+
+    #[test]
+    fn a_span_outside_is_alike_throughout(cluster in cluster(), bits in any::<u32>()) {
+        let survey = Survey::of(cluster);
+        let table = Judge::new(&survey.cluster).unwrap();
+        let address = IpAddr::from(bits.to_be_bytes());
+        let found = connectivity(&survey, &table, Grouping::Pod, None);
+        let mut spans = found.parties.iter().filter(|party| party.outside).flat_map(|party| &party.addresses);
+        let has_ipv4 = found.parties.iter().any(|party| !party.outside && party.addresses.iter().any(IpAddr::is_ipv4));
+        let known = spans.any(|sample| table.resolve(*sample).identity == table.resolve(address).identity);
+        prop_assert!(known || table.name(address).is_some() || !has_ipv4);
     }
 }
 
@@ -71,7 +116,7 @@ fn holds(
     port: &PortQuery,
     answer: &Explanation,
 ) -> Result<(), TestCaseError> {
-    let everything = podgate_control::compile::Locality::Everything;
+    let everything = Locality::Everything;
     let flow = flow(from, to, port);
     let expected = judge(cluster, &everything, flow);
     prop_assert_eq!(answer.allowed, expected.allows(), "{:?}: {:?}, told {:?}", flow, expected, answer);

@@ -9,13 +9,22 @@
 //! yaml          rules and policies as YAML
 //! report        a finding with the YAML around it, as a compiler prints it
 //! explain       why one connection is allowed or denied
+//! party         who takes part: pods, one by one or by workload
+//! outside       the world outside, as far as ipBlocks tell it apart
+//! connectivity  who can reach whom
 //! ```
 
+pub mod connectivity;
 pub mod explain;
 mod judge;
+mod outside;
+mod party;
+mod reach;
 mod survey;
 mod words;
 mod yaml;
 
 pub use judge::{Ask, Judge, Said, Verdict};
+pub use party::{Grouping, Party};
+pub use reach::{Reach, Reacher};
 pub use survey::{Spot, Survey};

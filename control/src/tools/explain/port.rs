@@ -5,8 +5,9 @@ use std::str::FromStr;
 
 use podgate_flowtable::IpProtocol;
 
+use super::super::words;
 use super::End;
-use crate::model::{Cluster, Pod, Protocol};
+use crate::model::{Cluster, ContainerPort, Pod, Protocol};
 
 /// A destination port as it is asked for: `80/TCP`, `80`, `http`, `dns/UDP`, `icmp`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,46 +54,52 @@ pub enum PortError {
 }
 
 impl PortQuery {
-    /// Protocol and number at a destination.
-    pub(super) fn resolve(&self, cluster: &Cluster, to: &End) -> Result<(IpProtocol, u16), PortError> {
+    /// What it stands for at a destination: a name may stand for several ports, or none.
+    pub(crate) fn at(&self, pod: Option<&Pod>, is_v4: bool) -> Vec<(IpProtocol, u16)> {
         match self {
-            Self::Number(protocol, port) => Ok((ip_protocol(*protocol), *port)),
-            Self::Icmp if to.address.is_ipv4() => Ok((IpProtocol::ICMP, 0)),
-            Self::Icmp => Ok((IpProtocol::ICMPV6, 0)),
-            Self::Name(protocol, name) => named(cluster, to, *protocol, name),
+            Self::Number(protocol, port) => vec![(ip_protocol(*protocol), *port)],
+            Self::Icmp if is_v4 => vec![(IpProtocol::ICMP, 0)],
+            Self::Icmp => vec![(IpProtocol::ICMPV6, 0)],
+            Self::Name(protocol, name) => {
+                let ports = pod.map_or(&[][..], |pod| &pod.ports).iter();
+                let is_it = |port: &&ContainerPort| {
+                    port.name.as_ref() == Some(name) && protocol.is_none_or(|known| port.protocol == known)
+                };
+                let mut found: Vec<(Protocol, u16)> =
+                    ports.filter(is_it).map(|port| (port.protocol, port.port)).collect();
+                found.sort_unstable();
+                found.dedup();
+                found.into_iter().map(|(protocol, port)| (ip_protocol(protocol), port)).collect()
+            }
         }
     }
-}
 
-fn named(
-    cluster: &Cluster,
-    to: &End,
-    protocol: Option<Protocol>,
-    name: &str,
-) -> Result<(IpProtocol, u16), PortError> {
-    let no_such = |reason| PortError::NoSuchName { to: to.title(), name: name.to_owned(), reason };
-    let pod = to.pod(cluster).ok_or_else(|| no_such("only pods have named ports".to_owned()))?;
-    let is_it = |port: &&crate::model::ContainerPort| {
-        port.name.as_deref() == Some(name) && protocol.is_none_or(|protocol| port.protocol == protocol)
-    };
-    let mut found: Vec<(Protocol, u16)> =
-        pod.ports.iter().filter(is_it).map(|port| (port.protocol, port.port)).collect();
-    found.sort_unstable();
-    found.dedup();
-    match found[..] {
-        [] => Err(no_such(format!("it declares {}", declared(pod)))),
-        [(protocol, port)] => Ok((ip_protocol(protocol), port)),
-        _ => {
-            let ports: Vec<String> =
-                found.iter().map(|(protocol, port)| format!("{port}/{protocol}")).collect();
-            Err(PortError::Ambiguous { to: to.title(), name: name.to_owned(), ports: ports.join(", ") })
+    /// Protocol and number at a destination.
+    pub(super) fn resolve(&self, cluster: &Cluster, to: &End) -> Result<(IpProtocol, u16), PortError> {
+        let pod = to.pod(cluster);
+        let (to, is_v4) = (to.title(), to.address.is_ipv4());
+        match &self.at(pod, is_v4)[..] {
+            [one] => Ok(*one),
+            [] => {
+                let reason = pod.map_or_else(
+                    || "only pods have named ports".to_owned(),
+                    |pod| format!("it declares {}", declared(pod)),
+                );
+                Err(PortError::NoSuchName { to, name: self.to_string(), reason })
+            }
+            several => {
+                let port =
+                    |(protocol, port): &(IpProtocol, u16)| format!("{port}/{}", words::protocol(*protocol));
+                let ports: Vec<String> = several.iter().map(port).collect();
+                Err(PortError::Ambiguous { to, name: self.to_string(), ports: ports.join(", ") })
+            }
         }
     }
 }
 
 /// The ports that a pod declares, in words.
 pub(super) fn declared(pod: &Pod) -> String {
-    let port = |port: &crate::model::ContainerPort| match &port.name {
+    let port = |port: &ContainerPort| match &port.name {
         Some(name) => format!("{}/{} ({name})", port.port, port.protocol),
         None => format!("{}/{}", port.port, port.protocol),
     };
