@@ -3,6 +3,7 @@
 //! Exit codes: 0 fine; 1 an expectation or a finding failed, or the command run in a pod did; 2 bad
 //! usage or input. Errors go to stderr and say what to do.
 
+mod check;
 mod connectivity;
 mod detach;
 mod explain;
@@ -50,6 +51,7 @@ enum Command {
     Flows(flows::FlowsArgs),
     Lab(lab::LabArgs),
     Connectivity(connectivity::ConnectivityArgs),
+    Check(check::CheckArgs),
     Explain(explain::ExplainArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:\n  podgate completions bash > /etc/bash_completion.d/podgate")]
@@ -88,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Observe(args) => observe::run(&args),
         Command::Flows(args) => flows::run(args),
         Command::Lab(args) => lab::run(args),
+        Command::Check(args) => check::run(&args),
         Command::Connectivity(args) => connectivity::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Responder(args) => return lab::respond(&args),

@@ -82,6 +82,12 @@ impl Traced {
         &self.texts
     }
 
+    /// Every object of a file.
+    pub fn origins(&self, text: &SourceText) -> impl Iterator<Item = &Origin> {
+        let number = self.texts.iter().position(|other| other.file == text.file);
+        self.origins.values().filter(move |(text, _)| Some(*text) == number).map(|(_, origin)| origin)
+    }
+
     /// The file that the object of this title is in, and where it stands there.
     pub fn origin(&self, title: &str) -> Option<(&SourceText, &Origin)> {
         let (text, origin) = self.origins.get(title)?;
@@ -116,6 +122,11 @@ impl Origin {
                 None => return self.fields.get("metadata.name").unwrap_or(&self.document).clone(),
             }
         }
+    }
+
+    /// Bytes of every field that is known.
+    pub fn fields(&self) -> impl Iterator<Item = &Range<usize>> {
+        self.fields.values()
     }
 
     /// Whether a field is written.
@@ -175,17 +186,26 @@ impl Trace<'_> {
         }
     }
 
-    /// Bytes of the whole text, with the closing bracket of a flow collection.
+    /// Bytes of the whole text, with the closing brackets of flow collections.
     fn span(&self, node: &Node) -> Range<usize> {
         let start = (self.document.start + node.span.start as usize).min(self.document.end);
         let end = (self.document.start + node.span.end as usize).clamp(start, self.document.end);
-        let rest = &self.text[end..self.document.end];
-        let written = self.text[start..end].trim_end().len();
-        let is_flow = self.text[start..start + written].contains(['{', '[']);
-        match rest.find(|letter: char| !letter.is_whitespace() && letter != ',') {
-            Some(at) if is_flow && rest[at..].starts_with(['}', ']']) => start..end + at + 1,
-            _ => start..start + written,
+        let written = &self.text[start..end].trim_end();
+        let mut open = written.matches(['{', '[']).count();
+        open = open.saturating_sub(written.matches(['}', ']']).count());
+        let mut end = start + written.len();
+        for (at, letter) in self.text[end..self.document.end].char_indices() {
+            match letter {
+                _ if open == 0 => break,
+                '}' | ']' => {
+                    open -= 1;
+                    end = start + written.len() + at + 1;
+                }
+                letter if letter.is_whitespace() || letter == ',' => {}
+                _ => break,
+            }
         }
+        start..end
     }
 }
 
@@ -249,7 +269,7 @@ mod tests {
 
     const TEXT: &str = "\u{feff}# first\n---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  \
                         name: p\n  annotations: {a: b}\nspec:\n  podSelector: {}\n  ingress:\n  - from:\n    \
-                        - podSelector:\n        matchLabels: {app: x}\n    ports:\n    - port: 80 # web\n";
+                        - podSelector:\n        matchLabels: {app: x}\n    - ipBlock: {cidr: 10.0.0.0/8, except: [ 10.1.0.0/16 ] }\n    ports:\n    - port: 80 # web\n";
 
     #[test]
     fn fields_are_found_in_the_whole_text() {
@@ -260,6 +280,8 @@ mod tests {
         assert_eq!(shown("spec.podSelector"), "podSelector: {}");
         assert_eq!(shown("spec.ingress[0].ports[0]"), "port: 80");
         assert_eq!(shown("spec.ingress[0].from[0]"), "podSelector:\n        matchLabels: {app: x}");
+        assert_eq!(shown("spec.ingress[0].from[1]"), "ipBlock: {cidr: 10.0.0.0/8, except: [ 10.1.0.0/16 ] }");
+        assert_eq!(shown("spec.ingress[0].from[1].ipBlock.except"), "except: [ 10.1.0.0/16 ]");
         assert_eq!(shown("spec.ingress[0].ports[0].protocol"), "port: 80");
         assert_eq!(shown("metadata.namespace"), "name: p");
         assert!(!origin.has("spec.policyTypes"));

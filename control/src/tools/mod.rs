@@ -12,14 +12,17 @@
 //! party         who takes part: pods, one by one or by workload
 //! outside       the world outside, as far as ipBlocks tell it apart
 //! connectivity  who can reach whom
+//! check         what is probably not meant as it is written
 //! ```
 
+pub mod check;
 pub mod connectivity;
 pub mod explain;
 mod judge;
 mod outside;
 mod party;
 mod reach;
+mod report;
 mod survey;
 mod words;
 mod yaml;
@@ -27,4 +30,5 @@ mod yaml;
 pub use judge::{Ask, Judge, Said, Verdict};
 pub use party::{Grouping, Party};
 pub use reach::{Reach, Reacher};
+pub use report::mistake;
 pub use survey::{Spot, Survey};

@@ -36,6 +36,8 @@ pub struct Spot {
     pub file: PathBuf,
     /// The line, from 1.
     pub line: usize,
+    /// The column, from 1, in characters.
+    pub column: usize,
     /// The field: `spec.ingress[0].from[1]`.
     pub field: String,
     /// The bytes that are meant.
@@ -46,7 +48,10 @@ pub struct Spot {
 impl Survey {
     /// Reads files and directories as the gateway does.
     pub fn read(paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Result<Self, Untraced> {
-        let (loaded, traced) = Directory::new(paths).load_traced()?;
+        let (loaded, traced) = Directory::new(paths).load_traced().map_err(|mut failed| {
+            failed.errors.sort_by(|one, other| one.place.cmp(&other.place));
+            failed
+        })?;
         let mut survey = Self { cluster: loaded.cluster, traced, ..Self::default() };
         for note in loaded.notes {
             match note {
@@ -75,8 +80,7 @@ impl Survey {
     /// Where a field of the object of this title stands, or what is written around it.
     pub fn spot(&self, title: &str, field: &str) -> Option<Spot> {
         let (text, origin) = self.traced.origin(title)?;
-        let span = origin.field(field);
-        Some(Spot { file: text.file.clone(), line: text.line(span.start), field: field.to_owned(), span })
+        Some(Spot::new(text, field, origin.field(field)))
     }
 
     /// The file that a place is in.
@@ -106,6 +110,13 @@ impl Survey {
 }
 
 impl Spot {
+    /// Bytes of a text.
+    pub(super) fn new(text: &SourceText, field: &str, span: Range<usize>) -> Self {
+        let line_start = text.text[..span.start].rfind('\n').map_or(0, |newline| newline + 1);
+        let column = text.text[line_start..span.start].chars().count() + 1;
+        Self { file: text.file.clone(), line: text.line(span.start), column, field: field.to_owned(), span }
+    }
+
     /// `file:line`.
     pub fn at(&self) -> String {
         format!("{}:{}", self.file.display(), self.line)

@@ -22,7 +22,7 @@ use serde::Serialize;
 
 pub use self::end::{End, EndError, EndName};
 pub use self::port::{PortError, PortQuery};
-pub(super) use self::port::{ip_protocol, policy_protocol};
+pub(super) use self::port::{declared, ip_protocol, policy_protocol};
 pub use self::remedy::Remedy;
 pub use self::render::render;
 pub use self::why::{Miss, PolicyReport, RuleReport};

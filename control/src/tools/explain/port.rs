@@ -98,7 +98,7 @@ impl PortQuery {
 }
 
 /// The ports that a pod declares, in words.
-pub(super) fn declared(pod: &Pod) -> String {
+pub(crate) fn declared(pod: &Pod) -> String {
     let port = |port: &ContainerPort| match &port.name {
         Some(name) => format!("{}/{} ({name})", port.port, port.protocol),
         None => format!("{}/{}", port.port, port.protocol),
