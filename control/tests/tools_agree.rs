@@ -8,8 +8,9 @@ use podgate_control::compile::Locality;
 use podgate_control::model::{Cluster, Protocol};
 use podgate_control::oracle::{self, Flow, judge};
 use podgate_control::tools::connectivity::connectivity;
+use podgate_control::tools::diff::diff;
 use podgate_control::tools::explain::{EndName, Explanation, PortQuery, Side, explain};
-use podgate_control::tools::{Grouping, Judge, Reach, Survey};
+use podgate_control::tools::{Grouping, Judge, Party, Reach, Survey};
 use podgate_flowtable::IpProtocol;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -81,6 +82,54 @@ proptest! {
         let known = spans.any(|sample| table.resolve(*sample).identity == table.resolve(address).identity);
         prop_assert!(known || table.name(address).is_some() || !has_ipv4);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_difference_is_that_of_the_verdicts(old in cluster(), new in cluster()) {
+        let (old, new) = Survey::of_both(old, new);
+        let sides = [&old, &new].map(|survey| Judge::new(&survey.cluster).unwrap());
+        let found = diff(&old, &new, Grouping::Pod).unwrap();
+        for (more, less) in found.allowed.pairs.iter().zip(&found.denied.pairs) {
+            let (from, to) = (&found.allowed.parties[more.from], &found.allowed.parties[more.to]);
+            for port in queries() {
+                let mut expected = [false, false];
+                for v4 in [true, false] {
+                    let [was, is] = sides.each_ref().map(|judge| all_may(judge, from, to, v4, &port));
+                    if let (Some(was), Some(is)) = (was, is) {
+                        expected[0] |= is && !was;
+                        expected[1] |= was && !is;
+                    }
+                }
+                let asked = flow(from.addresses[0], to.addresses[0], &port);
+                let told = [more, less].map(|pair| pair.some.has(asked.protocol, asked.port));
+                prop_assert_eq!(told, expected, "{} -> {} {:?}", &from.name, &to.name, port);
+            }
+        }
+        prop_assert!(diff(&old, &old, Grouping::Pod).unwrap().is_empty());
+    }
+}
+
+/// Whether every address of a family may open the port to every other, by the naive evaluator.
+fn all_may(table: &Judge, from: &Party, to: &Party, v4: bool, port: &PortQuery) -> Option<bool> {
+    let addresses = |party: &Party| -> Vec<IpAddr> {
+        let addresses = match party.pods.first() {
+            Some(pod) => {
+                let pod = &table.cluster().pods()[&pod.parse().unwrap()];
+                let is_its_own = |address: &&IpAddr| table.name(**address) == Some(&pod.key.to_string());
+                pod.addresses.iter().filter(is_its_own).copied().collect()
+            }
+            None => party.addresses.clone(),
+        };
+        addresses.into_iter().filter(|address| address.is_ipv4() == v4).collect()
+    };
+    let (from, to) = (addresses(from), addresses(to));
+    let flows = from.iter().flat_map(|one| to.iter().map(move |other| flow(*one, *other, port)));
+    let verdicts: Vec<bool> =
+        flows.map(|flow| judge(table.cluster(), &Locality::Everything, flow).allows()).collect();
+    (!verdicts.is_empty()).then(|| verdicts.iter().all(|allows| *allows))
 }
 
 fn queries() -> Vec<PortQuery> {

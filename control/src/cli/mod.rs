@@ -6,6 +6,7 @@
 mod check;
 mod connectivity;
 mod detach;
+mod diff;
 mod explain;
 mod flows;
 mod gateway_args;
@@ -52,6 +53,7 @@ enum Command {
     Lab(lab::LabArgs),
     Connectivity(connectivity::ConnectivityArgs),
     Check(check::CheckArgs),
+    Diff(diff::DiffArgs),
     Explain(explain::ExplainArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:\n  podgate completions bash > /etc/bash_completion.d/podgate")]
@@ -92,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Lab(args) => lab::run(args),
         Command::Check(args) => check::run(&args),
         Command::Connectivity(args) => connectivity::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Responder(args) => return lab::respond(&args),
         Command::Completions { shell } => {

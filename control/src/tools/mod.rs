@@ -13,10 +13,12 @@
 //! outside       the world outside, as far as ipBlocks tell it apart
 //! connectivity  who can reach whom
 //! check         what is probably not meant as it is written
+//! diff          which connections a change allows or denies
 //! ```
 
 pub mod check;
 pub mod connectivity;
+pub mod diff;
 pub mod explain;
 mod judge;
 mod outside;

@@ -51,21 +51,22 @@ fn zone(first: u128, last: u128, judges: &[&Judge]) -> Option<Zone> {
     }
 }
 
-/// The addresses outside as parties, one for each identity.
-pub(super) fn parties(judge: &Judge) -> Vec<Party> {
-    let all = zones(&[judge.cluster()], &[judge]);
-    let mut order: Vec<u32> = Vec::new();
-    let mut alike: HashMap<u32, Vec<Zone>> = HashMap::new();
+/// The addresses outside as parties, one for each distinct set of identities that the tables give.
+pub(super) fn parties(judges: &[&Judge]) -> Vec<Party> {
+    let clusters: Vec<&Cluster> = judges.iter().map(|judge| judge.cluster()).collect();
+    let all = zones(&clusters, judges);
+    let mut order: Vec<Vec<u32>> = Vec::new();
+    let mut alike: HashMap<Vec<u32>, Vec<Zone>> = HashMap::new();
     for zone in &all {
-        let identity = judge.resolve(zone.sample).identity;
-        alike.entry(identity).or_insert_with(|| {
-            order.push(identity);
-            Vec::new()
-        });
-        alike.entry(identity).or_default().push(*zone);
+        let identities: Vec<u32> = judges.iter().map(|judge| judge.resolve(zone.sample).identity).collect();
+        let zones = alike.entry(identities.clone()).or_default();
+        if zones.is_empty() {
+            order.push(identities);
+        }
+        zones.push(*zone);
     }
-    let party = |identity: u32| {
-        let zones = &alike[&identity];
+    let party = |identities: Vec<u32>| {
+        let zones = &alike[&identities];
         let name = name(zones, &all);
         let addresses = zones.iter().map(|zone| zone.sample).collect();
         Party { name, pods: Vec::new(), addresses, outside: true }

@@ -128,15 +128,24 @@ impl Reach {
         self.combine(less, |one, other| one && !other)
     }
 
+    /// How much there is to say.
+    fn parts(&self) -> usize {
+        self.ranges.iter().map(Vec::len).sum::<usize>() + usize::from(self.other)
+    }
+
     fn combine(&self, with: &Self, keep: fn(bool, bool) -> bool) -> Self {
         let combined = |at: usize| combine(&self.ranges[at], &with.ranges[at], keep);
         Self { ranges: [combined(0), combined(1), combined(2)], other: keep(self.other, with.other) }
     }
 
-    /// `80, 443/TCP; 53/UDP`.
+    /// `80, 443/TCP; 53/UDP`, `every port but 22/TCP`.
     pub fn words(&self) -> String {
-        if *self == Self::everything() {
+        let rest = Self::everything().without(self);
+        if rest.is_empty() {
             return "every port".to_owned();
+        }
+        if rest.parts() < self.parts() {
+            return format!("every port but {}", rest.words());
         }
         let mut words = Vec::new();
         for protocol in Protocol::ALL {
@@ -269,7 +278,13 @@ mod tests {
         assert_eq!(one.without(&other), tcp(&[(0, 4), (26, 30)]));
         assert_eq!(Reach::everything().without(&Reach::everything()), Reach::default());
         let rest = Reach::everything().without(&tcp(&[(80, 80)]));
-        assert_eq!(rest.words(), "0-79, 81-65535/TCP; every UDP port; every SCTP port; ICMP and others");
+        assert_eq!(rest.words(), "every port but 80/TCP");
+        assert_eq!(one.words(), "0-10, 20-30/TCP");
+        assert_eq!(
+            Reach::everything().without(&Reach::of(IpProtocol::ICMP, 0)).words(),
+            "every port but ICMP and others"
+        );
+        assert_eq!(Reach::default().words(), "nothing");
         assert!(
             rest.has(IpProtocol::TCP, 81) && !rest.has(IpProtocol::TCP, 80) && rest.has(IpProtocol::ICMP, 0)
         );

@@ -48,6 +48,34 @@ pub struct Spot {
 impl Survey {
     /// Reads files and directories as the gateway does.
     pub fn read(paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Result<Self, Untraced> {
+        let mut survey = Self::read_as_written(paths)?;
+        survey.lent = lend(&mut [&mut survey.cluster]);
+        Ok(survey)
+    }
+
+    /// Reads the same cluster at two times: a pod that is lent an address is lent the same.
+    pub fn read_both(
+        old: impl IntoIterator<Item = impl Into<PathBuf>>,
+        new: impl IntoIterator<Item = impl Into<PathBuf>>,
+    ) -> Result<(Self, Self), Untraced> {
+        let (old, new) = (Self::read_as_written(old)?, Self::read_as_written(new)?);
+        Ok(Self::lend_both(old, new))
+    }
+
+    /// The same cluster at two times, made and not read.
+    pub fn of_both(old: Cluster, new: Cluster) -> (Self, Self) {
+        let survey = |cluster| Self { cluster, ..Self::default() };
+        Self::lend_both(survey(old), survey(new))
+    }
+
+    fn lend_both(mut old: Self, mut new: Self) -> (Self, Self) {
+        let lent = lend(&mut [&mut old.cluster, &mut new.cluster]);
+        old.lent.clone_from(&lent);
+        new.lent = lent;
+        (old, new)
+    }
+
+    fn read_as_written(paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Result<Self, Untraced> {
         let (loaded, traced) = Directory::new(paths).load_traced().map_err(|mut failed| {
             failed.errors.sort_by(|one, other| one.place.cmp(&other.place));
             failed
@@ -62,7 +90,6 @@ impl Survey {
                 Note::ImpliedNamespace { name } => survey.implied.push(name),
             }
         }
-        survey.lent = lend(&mut [&mut survey.cluster]);
         Ok(survey)
     }
 

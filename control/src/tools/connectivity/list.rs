@@ -9,6 +9,15 @@ const WIDTH: usize = 100;
 
 /// For each party, who can open what to it.
 pub fn by_destination(found: &Connectivity) -> String {
+    table(found, true)
+}
+
+/// The same without those to which nobody can open anything.
+pub(in crate::tools) fn reached(found: &Connectivity) -> String {
+    table(found, false)
+}
+
+fn table(found: &Connectivity, with_unreached: bool) -> String {
     let mut rows: Vec<[String; 3]> = vec![["TO".to_owned(), "PORTS".to_owned(), "FROM".to_owned()]];
     for (number, party) in found.parties.iter().enumerate() {
         let arriving: Vec<&Pair> = found.pairs.iter().filter(|pair| pair.to == number).collect();
@@ -19,6 +28,9 @@ pub fn by_destination(found: &Connectivity) -> String {
             }
         }
         let mut name = party.name.clone();
+        if alike.is_empty() && !with_unreached {
+            continue;
+        }
         if alike.is_empty() {
             rows.push([name, "nothing".to_owned(), "nobody".to_owned()]);
             continue;

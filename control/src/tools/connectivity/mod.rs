@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
+pub(super) use self::list::reached;
 pub use self::list::{by_destination, edges};
 pub use self::matrix::matrix;
 use super::explain::PortQuery;
@@ -43,25 +44,45 @@ pub struct Pair {
     pub some: Reach,
 }
 
-/// Parties by name, in pairs too.
+/// A pair with the names of its parties.
+#[derive(Serialize)]
+pub(super) struct NamedPair<'a> {
+    from: &'a str,
+    to: &'a str,
+    all: &'a Reach,
+    some: &'a Reach,
+}
+
+impl Connectivity {
+    /// Every pair, by name.
+    pub(super) fn named(&self) -> impl Iterator<Item = NamedPair<'_>> {
+        let name = |number: usize| self.parties[number].name.as_str();
+        self.pairs.iter().map(move |pair| {
+            let Pair { from, to, all, some } = pair;
+            NamedPair { from: name(*from), to: name(*to), all, some }
+        })
+    }
+}
+
+impl NamedPair<'_> {
+    /// Whether nothing can be opened.
+    pub(super) fn is_empty(&self) -> bool {
+        self.some.is_empty()
+    }
+}
+
+/// Pairs by name.
 impl Serialize for Connectivity {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Named<'a> {
-            from: &'a str,
-            to: &'a str,
-            all: &'a Reach,
-            some: &'a Reach,
+        struct Absent<'a> {
+            pod: &'a str,
+            why: &'a str,
         }
-        let name = |number: usize| self.parties[number].name.as_str();
-        let named = |pair: &Pair| {
-            let Pair { from, to, all, some } = pair;
-            serde_json::json!(Named { from: name(*from), to: name(*to), all, some })
-        };
-        let absent = self.absent.iter().map(|(pod, why)| serde_json::json!({ "pod": pod, "why": why }));
+        let absent = self.absent.iter().map(|(pod, why)| Absent { pod, why });
         let mut fields = serializer.serialize_struct("Connectivity", 3)?;
         fields.serialize_field("parties", &self.parties)?;
-        fields.serialize_field("pairs", &self.pairs.iter().map(named).collect::<Vec<_>>())?;
+        fields.serialize_field("pairs", &self.named().collect::<Vec<_>>())?;
         fields.serialize_field("absent", &absent.collect::<Vec<_>>())?;
         fields.end()
     }
@@ -76,7 +97,7 @@ pub fn connectivity(
     port: Option<&PortQuery>,
 ) -> Connectivity {
     let mut parties = party::pods(survey, judge, grouping);
-    parties.extend(outside::parties(judge));
+    parties.extend(outside::parties(&[judge]));
     let reacher = Reacher::new(judge);
     let reach = |from: IpAddr, to: IpAddr| {
         let (source, destination) = (judge.resolve(from).id, judge.resolve(to).id);

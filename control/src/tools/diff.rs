@@ -1,0 +1,169 @@
+//! Which connections a change allows or denies.
+//!
+//! Both tables are asked for every pair of pods that are there before and after, and for the world
+//! outside; what the manifests look like does not matter.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
+use super::connectivity::{Connectivity, NamedPair, Pair, reached};
+use super::{Grouping, Judge, Party, Reach, Reacher, Survey, outside, party};
+use crate::compile::CompileError;
+
+/// What a change does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Difference {
+    /// What can be opened now and could not before.
+    pub allowed: Connectivity,
+    /// What could be opened before and cannot now.
+    pub denied: Connectivity,
+    /// Pods that are there before only; they are not compared.
+    pub gone: Vec<String>,
+    /// Pods that are there after only; they are not compared.
+    pub new: Vec<String>,
+}
+
+/// One end, before and after.
+struct Member {
+    old: Vec<IpAddr>,
+    new: Vec<IpAddr>,
+}
+
+/// Compares two clusters.
+pub fn diff(old: &Survey, new: &Survey, grouping: Grouping) -> Result<Difference, CompileError> {
+    let (before, after) = (Judge::new(&old.cluster)?, Judge::new(&new.cluster)?);
+    let addresses = |survey: &Survey, judge: &Judge| -> BTreeMap<String, Vec<IpAddr>> {
+        let pods = party::pods(survey, judge, Grouping::Pod).into_iter();
+        pods.map(|party| (party.name, party.addresses)).collect()
+    };
+    let (in_old, in_new) = (addresses(old, &before), addresses(new, &after));
+    let lacking = |these: &BTreeMap<String, Vec<IpAddr>>, those: &BTreeMap<String, Vec<IpAddr>>| {
+        these.keys().filter(|pod| !those.contains_key(*pod)).cloned().collect::<Vec<_>>()
+    };
+    let mut parties = party::pods(new, &after, grouping);
+    for party in &mut parties {
+        party.pods.retain(|pod| in_old.contains_key(pod));
+    }
+    parties.retain(|party| !party.pods.is_empty());
+    parties.extend(outside::parties(&[&before, &after]));
+    let members: Vec<Vec<Member>> = parties.iter().map(|party| members(party, &in_old, &in_new)).collect();
+    let reachers = [Reacher::new(&before), Reacher::new(&after)];
+    let (mut allowed, mut denied) = (Vec::new(), Vec::new());
+    for (from, sources) in members.iter().enumerate() {
+        for (to, destinations) in members.iter().enumerate() {
+            if parties[from].outside && parties[to].outside {
+                continue;
+            }
+            let ends = sources.iter().enumerate().flat_map(|(at, source)| {
+                let others = destinations.iter().enumerate();
+                others.filter(move |(other, _)| from != to || at != *other).map(move |(_, end)| (source, end))
+            });
+            let changes: Vec<[Reach; 2]> =
+                ends.filter_map(|(source, destination)| change(&reachers, source, destination)).collect();
+            allowed.extend(pair(from, to, changes.iter().map(|[more, _]| more)));
+            denied.extend(pair(from, to, changes.iter().map(|[_, less]| less)));
+        }
+    }
+    let connectivity = |pairs| Connectivity { parties: parties.clone(), pairs, absent: Vec::new() };
+    Ok(Difference {
+        allowed: connectivity(allowed),
+        denied: connectivity(denied),
+        gone: lacking(&in_old, &in_new),
+        new: lacking(&in_new, &in_old),
+    })
+}
+
+fn members(
+    party: &Party,
+    in_old: &BTreeMap<String, Vec<IpAddr>>,
+    in_new: &BTreeMap<String, Vec<IpAddr>>,
+) -> Vec<Member> {
+    if party.outside {
+        return party
+            .addresses
+            .iter()
+            .map(|sample| Member { old: vec![*sample], new: vec![*sample] })
+            .collect();
+    }
+    let member = |pod: &String| Some(Member { old: in_old.get(pod)?.clone(), new: in_new.get(pod)?.clone() });
+    party.pods.iter().filter_map(member).collect()
+}
+
+/// What becomes allowed and what becomes denied between two ends, family by family; `None` if they
+/// have none in common before and after.
+fn change([before, after]: &[Reacher<'_>; 2], from: &Member, to: &Member) -> Option<[Reach; 2]> {
+    let families = [true, false].into_iter().filter_map(|v4| {
+        let was = every(before, &from.old, &to.old, v4)?;
+        let is = every(after, &from.new, &to.new, v4)?;
+        Some([is.without(&was), was.without(&is)])
+    });
+    families.reduce(|[more, less], [also_more, also_less]| [more.union(&also_more), less.union(&also_less)])
+}
+
+/// What can be opened between all addresses of one family.
+fn every(reacher: &Reacher<'_>, from: &[IpAddr], to: &[IpAddr], v4: bool) -> Option<Reach> {
+    let of_family = |addresses: &[IpAddr]| -> Vec<IpAddr> {
+        addresses.iter().copied().filter(|address| address.is_ipv4() == v4).collect()
+    };
+    let (from, to) = (of_family(from), of_family(to));
+    let pairs = from.iter().flat_map(|one| to.iter().map(move |other| (*one, *other)));
+    let each = pairs.map(|(one, other)| (*reacher.reach(one, other)).clone());
+    each.reduce(|all, reach| all.intersection(&reach))
+}
+
+fn pair<'a>(from: usize, to: usize, changes: impl Iterator<Item = &'a Reach>) -> Option<Pair> {
+    let each = changes.map(|change| (change.clone(), change.clone()));
+    let both = each.reduce(|(all, some), (change, _)| (all.intersection(&change), some.union(&change)));
+    both.map(|(all, some)| Pair { from, to, all, some })
+}
+
+impl Difference {
+    /// Whether no connection changes.
+    pub fn is_empty(&self) -> bool {
+        let mut pairs = self.allowed.pairs.iter().chain(&self.denied.pairs);
+        pairs.all(|pair| pair.some.is_empty())
+    }
+
+    /// For people to read.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        for (title, found) in [("now allowed", &self.allowed), ("now denied", &self.denied)] {
+            if found.pairs.iter().any(|pair| !pair.some.is_empty()) {
+                text.push_str(&format!("{title}\n{}\n", reached(found)));
+            }
+        }
+        let changed =
+            self.allowed.pairs.iter().chain(&self.denied.pairs).filter(|pair| !pair.some.is_empty());
+        let changed: BTreeSet<(usize, usize)> = changed.map(|pair| (pair.from, pair.to)).collect();
+        let all = self.allowed.pairs.len();
+        text.push_str(&match changed.len() {
+            0 => format!("no connection changes; {all} pairs were compared\n"),
+            count => format!("{count} of {all} pairs change\n"),
+        });
+        for (which, pods) in [("old", &self.gone), ("new", &self.new)] {
+            if !pods.is_empty() {
+                text.push_str(&format!("only in the {which} one, and not compared: {}\n", pods.join(", ")));
+            }
+        }
+        text
+    }
+}
+
+/// The pairs that change; those that do not are left out.
+impl Serialize for Difference {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Difference", 4)?;
+        fields.serialize_field("allowed", &changes(&self.allowed))?;
+        fields.serialize_field("denied", &changes(&self.denied))?;
+        fields.serialize_field("only_old", &self.gone)?;
+        fields.serialize_field("only_new", &self.new)?;
+        fields.end()
+    }
+}
+
+fn changes(found: &Connectivity) -> Vec<NamedPair<'_>> {
+    found.named().filter(|pair| !pair.is_empty()).collect()
+}
