@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use podgate_control::compile::Locality;
 use podgate_control::model::{Cluster, Protocol};
 use podgate_control::oracle::{self, Flow, judge};
+use podgate_control::tools::check::{CheckOptions, Code, check};
 use podgate_control::tools::connectivity::connectivity;
 use podgate_control::tools::diff::diff;
 use podgate_control::tools::explain::{EndName, Explanation, PortQuery, Side, explain};
@@ -109,6 +110,24 @@ proptest! {
             }
         }
         prop_assert!(diff(&old, &old, Grouping::Pod).unwrap().is_empty());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_adds_nothing_can_be_removed(cluster in cluster()) {
+        let survey = Survey::of(cluster);
+        let table = Judge::new(&survey.cluster).unwrap();
+        let checked = check(&survey, &table, &CheckOptions::default()).unwrap();
+        let mut without = survey.cluster.clone();
+        for finding in checked.findings.iter().filter(|finding| finding.code == Code::ADDS_NOTHING) {
+            let title = finding.object.as_ref().unwrap();
+            without.remove_policy(&title.strip_prefix("NetworkPolicy ").unwrap().parse().unwrap()).unwrap();
+        }
+        let without = Survey::of(without);
+        prop_assert!(diff(&survey, &without, Grouping::Pod).unwrap().is_empty(), "{:#?}", checked);
     }
 }
 

@@ -29,6 +29,9 @@ pub(super) struct CheckArgs {
     /// From which level on findings fail the command.
     #[arg(long, value_enum, default_value_t = FailOn::Error)]
     fail_on: FailOn,
+    /// Show only findings of this level and worse ones.
+    #[arg(long, value_enum, default_value_t = Level::Info)]
+    level: Level,
     /// A range of pod addresses, besides those of the nodes.
     #[arg(long, value_name = "CIDR")]
     pod_cidr: Vec<IpNet>,
@@ -67,13 +70,15 @@ pub(super) fn run(args: &CheckArgs) -> Outcome {
     };
     let judge = Judge::new(&survey.cluster)?;
     let options = CheckOptions { pod_nets: args.pod_cidr.clone(), service_nets: args.service_cidr.clone() };
-    let checked = check(&survey, &judge, &options)?;
+    let mut checked = check(&survey, &judge, &options)?;
+    let worst = checked.findings.iter().map(|finding| finding.level).max();
+    checked.findings.retain(|finding| finding.level >= args.level);
     match args.output {
         Format::Json => writeln!(std::io::stdout().lock(), "{}", serde_json::to_string_pretty(&checked)?)?,
         Format::Table => print(&checked, survey.traced.texts())?,
     }
-    let fails = |level: Level| checked.findings.iter().any(|finding| finding.level >= level);
-    if args.fail_on.level().is_some_and(fails) { Err(Failure::Code(1)) } else { Ok(()) }
+    let fails = args.fail_on.level().is_some_and(|level| worst >= Some(level));
+    if fails { Err(Failure::Code(1)) } else { Ok(()) }
 }
 
 fn print(checked: &Checked, texts: &[SourceText]) -> Outcome {

@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use super::connectivity::{Connectivity, NamedPair, Pair, reached};
+use super::reach::all_and_some;
 use super::{Grouping, Judge, Party, Reach, Reacher, Survey, outside, party};
 use crate::compile::CompileError;
 
@@ -61,10 +63,12 @@ pub fn diff(old: &Survey, new: &Survey, grouping: Grouping) -> Result<Difference
                 let others = destinations.iter().enumerate();
                 others.filter(move |(other, _)| from != to || at != *other).map(move |(_, end)| (source, end))
             });
-            let changes: Vec<[Reach; 2]> =
+            let changes: Vec<[Rc<Reach>; 2]> =
                 ends.filter_map(|(source, destination)| change(&reachers, source, destination)).collect();
-            allowed.extend(pair(from, to, changes.iter().map(|[more, _]| more)));
-            denied.extend(pair(from, to, changes.iter().map(|[_, less]| less)));
+            for (pairs, which) in [(&mut allowed, 0), (&mut denied, 1)] {
+                let both = all_and_some(changes.iter().map(|change| change[which].clone()));
+                pairs.extend(both.map(|(all, some)| Pair { from, to, all, some }));
+            }
         }
     }
     let connectivity = |pairs| Connectivity { parties: parties.clone(), pairs, absent: Vec::new() };
@@ -94,30 +98,24 @@ fn members(
 
 /// What becomes allowed and what becomes denied between two ends, family by family; `None` if they
 /// have none in common before and after.
-fn change([before, after]: &[Reacher<'_>; 2], from: &Member, to: &Member) -> Option<[Reach; 2]> {
+fn change([before, after]: &[Reacher<'_>; 2], from: &Member, to: &Member) -> Option<[Rc<Reach>; 2]> {
     let families = [true, false].into_iter().filter_map(|v4| {
         let was = every(before, &from.old, &to.old, v4)?;
         let is = every(after, &from.new, &to.new, v4)?;
-        Some([is.without(&was), was.without(&is)])
+        Some([Rc::new(is.without(&was)), Rc::new(was.without(&is))])
     });
-    families.reduce(|[more, less], [also_more, also_less]| [more.union(&also_more), less.union(&also_less)])
+    families.reduce(|[more, less], [also_more, also_less]| {
+        [Rc::new(more.union(&also_more)), Rc::new(less.union(&also_less))]
+    })
 }
 
 /// What can be opened between all addresses of one family.
-fn every(reacher: &Reacher<'_>, from: &[IpAddr], to: &[IpAddr], v4: bool) -> Option<Reach> {
-    let of_family = |addresses: &[IpAddr]| -> Vec<IpAddr> {
-        addresses.iter().copied().filter(|address| address.is_ipv4() == v4).collect()
-    };
-    let (from, to) = (of_family(from), of_family(to));
-    let pairs = from.iter().flat_map(|one| to.iter().map(move |other| (*one, *other)));
-    let each = pairs.map(|(one, other)| (*reacher.reach(one, other)).clone());
-    each.reduce(|all, reach| all.intersection(&reach))
-}
-
-fn pair<'a>(from: usize, to: usize, changes: impl Iterator<Item = &'a Reach>) -> Option<Pair> {
-    let each = changes.map(|change| (change.clone(), change.clone()));
-    let both = each.reduce(|(all, some), (change, _)| (all.intersection(&change), some.union(&change)));
-    both.map(|(all, some)| Pair { from, to, all, some })
+fn every(reacher: &Reacher<'_>, from: &[IpAddr], to: &[IpAddr], v4: bool) -> Option<Rc<Reach>> {
+    let of_family = |address: &&IpAddr| address.is_ipv4() == v4;
+    let from = from.iter().filter(of_family);
+    let pairs = from.flat_map(|one| to.iter().filter(of_family).map(move |other| (*one, *other)));
+    let each = pairs.map(|(one, other)| reacher.reach(one, other));
+    each.reduce(|all, reach| if Rc::ptr_eq(&all, &reach) { all } else { Rc::new(all.intersection(&reach)) })
 }
 
 impl Difference {

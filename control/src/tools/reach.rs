@@ -115,16 +115,28 @@ impl Reach {
 
     /// What is in either.
     pub fn union(&self, more: &Self) -> Self {
+        if more.is_empty() || self == more {
+            return self.clone();
+        }
         self.combine(more, |one, other| one || other)
     }
 
     /// What is in both.
     pub fn intersection(&self, more: &Self) -> Self {
+        if self.is_empty() || self == more {
+            return self.clone();
+        }
         self.combine(more, |one, other| one && other)
     }
 
     /// What is here and not there.
     pub fn without(&self, less: &Self) -> Self {
+        if less.is_empty() || self.is_empty() {
+            return self.clone();
+        }
+        if self == less {
+            return Self::default();
+        }
         self.combine(less, |one, other| one && !other)
     }
 
@@ -160,6 +172,24 @@ impl Reach {
         }
         if words.is_empty() { "nothing".to_owned() } else { words.join("; ") }
     }
+}
+
+/// What all of several allow, and what some of them do; `None` if there is none of them.
+pub(super) fn all_and_some(several: impl Iterator<Item = Rc<Reach>>) -> Option<(Reach, Reach)> {
+    let mut both: Option<(Reach, Reach)> = None;
+    let mut last: Option<Rc<Reach>> = None;
+    for reach in several {
+        // Most of them are one and the same.
+        if last.as_ref().is_some_and(|last| Rc::ptr_eq(last, &reach)) {
+            continue;
+        }
+        both = Some(match both {
+            None => ((*reach).clone(), (*reach).clone()),
+            Some((all, some)) => (all.intersection(&reach), some.union(&reach)),
+        });
+        last = Some(reach);
+    }
+    both
 }
 
 /// As a list of ranges: `[{"protocol": "TCP", "first": 80, "last": 80}]`; what has no ports is one
@@ -237,12 +267,10 @@ fn push(ranges: &mut Ranges, first: u16, last: u16) {
 }
 
 fn combine(one: &Ranges, other: &Ranges, keep: fn(bool, bool) -> bool) -> Ranges {
-    let mut steps = BTreeSet::from([0_u32]);
-    for (first, last) in one.iter().chain(other) {
-        steps.extend([u32::from(*first), u32::from(*last) + 1]);
-    }
-    steps.insert(1 << 16);
-    let steps: Vec<u32> = steps.into_iter().collect();
+    let bounds = one.iter().chain(other).flat_map(|(first, last)| [u32::from(*first), u32::from(*last) + 1]);
+    let mut steps: Vec<u32> = bounds.chain([0, 1 << 16]).collect();
+    steps.sort_unstable();
+    steps.dedup();
     let has =
         |ranges: &Ranges, port: u16| ranges.iter().any(|(first, last)| (*first..=*last).contains(&port));
     let mut combined = Ranges::new();

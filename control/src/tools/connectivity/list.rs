@@ -1,6 +1,6 @@
 //! Connectivity as text: by destination, and edge by edge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{Connectivity, Pair};
 
@@ -19,8 +19,11 @@ pub(in crate::tools) fn reached(found: &Connectivity) -> String {
 
 fn table(found: &Connectivity, with_unreached: bool) -> String {
     let mut rows: Vec<[String; 3]> = vec![["TO".to_owned(), "PORTS".to_owned(), "FROM".to_owned()]];
-    for (number, party) in found.parties.iter().enumerate() {
-        let arriving: Vec<&Pair> = found.pairs.iter().filter(|pair| pair.to == number).collect();
+    let mut by_destination: Vec<Vec<&Pair>> = vec![Vec::new(); found.parties.len()];
+    for pair in &found.pairs {
+        by_destination[pair.to].push(pair);
+    }
+    for (party, arriving) in found.parties.iter().zip(by_destination) {
         let mut alike: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for pair in &arriving {
             for words in ports(pair) {
@@ -79,7 +82,8 @@ fn sources(found: &Connectivity, some: &[usize], whole: &[usize]) -> String {
     let pods = |numbers: &[usize]| -> Vec<usize> {
         numbers.iter().copied().filter(|number| !found.parties[*number].outside).collect()
     };
-    let rest: Vec<usize> = whole.iter().copied().filter(|number| !some.contains(number)).collect();
+    let named: HashSet<usize> = some.iter().copied().collect();
+    let rest: Vec<usize> = whole.iter().copied().filter(|number| !named.contains(number)).collect();
     let world = names(&outside(some));
     if rest.is_empty() && whole.len() > 1 {
         return "everyone".to_owned();

@@ -9,6 +9,7 @@ mod list;
 mod matrix;
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
@@ -17,6 +18,7 @@ pub(super) use self::list::reached;
 pub use self::list::{by_destination, edges};
 pub use self::matrix::matrix;
 use super::explain::PortQuery;
+use super::reach::all_and_some;
 use super::{Grouping, Judge, Party, Reach, Reacher, Survey, outside, party};
 
 /// Who can reach whom.
@@ -106,8 +108,8 @@ pub fn connectivity(
         }
         let reach = reacher.reach(from, to);
         match port {
-            Some(port) => Some(reach.intersection(&asked(judge, port, to)?)),
-            None => Some((*reach).clone()),
+            Some(port) => Some(Rc::new(reach.intersection(&asked(judge, port, to)?))),
+            None => Some(reach),
         }
     };
     let pairs = pairs(&parties, reach);
@@ -125,21 +127,17 @@ fn asked(judge: &Judge, port: &PortQuery, to: IpAddr) -> Option<Reach> {
 }
 
 /// Every pair of parties: what each address of the one can open to each of the other.
-fn pairs(parties: &[Party], reach: impl Fn(IpAddr, IpAddr) -> Option<Reach>) -> Vec<Pair> {
+fn pairs(parties: &[Party], reach: impl Fn(IpAddr, IpAddr) -> Option<Rc<Reach>>) -> Vec<Pair> {
     let mut pairs = Vec::new();
     for (from, source) in parties.iter().enumerate() {
         for (to, destination) in parties.iter().enumerate() {
             if source.outside && destination.outside {
                 continue;
             }
-            let ends = source
-                .addresses
-                .iter()
-                .flat_map(|one| destination.addresses.iter().map(move |other| (one, other)));
+            let (sources, destinations) = (source.addresses.iter(), &destination.addresses);
+            let ends = sources.flat_map(|one| destinations.iter().map(move |other| (*one, *other)));
             let of_family = ends.filter(|(one, other)| one.is_ipv4() == other.is_ipv4());
-            let each =
-                of_family.filter_map(|(one, other)| reach(*one, *other)).map(|reach| (reach.clone(), reach));
-            let both = each.reduce(|(all, some), (reach, _)| (all.intersection(&reach), some.union(&reach)));
+            let both = all_and_some(of_family.filter_map(|(one, other)| reach(one, other)));
             pairs.extend(both.map(|(all, some)| Pair { from, to, all, some }));
         }
     }

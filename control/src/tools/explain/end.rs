@@ -97,7 +97,10 @@ impl End {
             EndName::Pod(key) => match pod(cluster, key)? {
                 pod if !pod.host_network => (pod.addresses.clone(), None, None),
                 pod => {
-                    let node = pod.node.clone().unwrap_or_default();
+                    let node = pod.node.clone().ok_or_else(|| EndError::NoAddress {
+                        what: name.to_string(),
+                        remedy: "it uses its node's network, and its manifest names no node (spec.nodeName)",
+                    })?;
                     (node_addresses(cluster, &node)?, Some(key.to_string()), Some(node))
                 }
             },
