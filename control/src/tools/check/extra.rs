@@ -12,6 +12,15 @@ use crate::model::{Cluster, NetworkPolicy, ObjectKey, Pod, Selector};
 /// Tables are compiled for each policy in question; beyond so many pods in all, it takes too long.
 const MAX_PODS: usize = 1_000_000;
 
+/// Findings that say why a policy may add nothing.
+const TOLD: [Code; 5] = [
+    Code::PEER_NO_POD,
+    Code::PEER_NO_NAMESPACE,
+    Code::NAMED_PORT_UNKNOWN,
+    Code::SECTION_IGNORED,
+    Code::EMPTY_SECTION,
+];
+
 /// PG017. Says what it left out.
 pub(super) fn check(
     context: &Context<'_>,
@@ -19,11 +28,12 @@ pub(super) fn check(
 ) -> Result<Option<String>, CompileError> {
     let mut rest = context.cluster().clone();
     // The last one first: of two that are alike, the later one is the one too many.
-    let is_broken = |policy: &NetworkPolicy| {
+    // Those that do nothing for a reason that has been told already.
+    let is_told = |policy: &NetworkPolicy| {
         let title = format!("NetworkPolicy {}", policy.key);
-        findings.iter().any(|finding| finding.level > Level::Info && finding.object.as_ref() == Some(&title))
+        findings.iter().any(|finding| TOLD.contains(&finding.code) && finding.object.as_ref() == Some(&title))
     };
-    let candidates = context.policies().filter(|policy| !is_broken(policy) && is_candidate(context, policy));
+    let candidates = context.policies().filter(|policy| !is_told(policy) && is_candidate(context, policy));
     let candidates: Vec<&NetworkPolicy> = candidates.collect();
     let mut budget = MAX_PODS;
     for (at, policy) in candidates.iter().enumerate().rev() {
@@ -31,7 +41,7 @@ pub(super) fn check(
             return Ok(Some(format!("{} policies may add nothing; there are too many pods to tell", at + 1)));
         };
         budget = left;
-        if adds_nothing(context, &rest, policy)? {
+        if adds_nothing(&rest, policy)? {
             rest.remove_policy(&policy.key);
             let message = format!(
                 "{} adds nothing: other policies isolate the same pods and allow the same",
@@ -67,14 +77,12 @@ fn is_candidate(context: &Context<'_>, policy: &NetworkPolicy) -> bool {
         })
 }
 
-/// Compares the table of one direction with and without it, for every pod that it selects. The
-/// other direction is taken away: what it denies would hide a difference.
-fn adds_nothing(
-    context: &Context<'_>,
-    cluster: &Cluster,
-    policy: &NetworkPolicy,
-) -> Result<bool, CompileError> {
-    let pods = context.selected(policy);
+/// Whether all verdicts of the pods that a policy selects are the same without it. Each direction
+/// is compared alone: what the other one denies would hide a difference.
+pub fn adds_nothing(cluster: &Cluster, policy: &NetworkPolicy) -> Result<bool, CompileError> {
+    let pods = cluster.pods().values().filter(|pod| pod.key.namespace == policy.key.namespace);
+    let selected = pods.filter(|pod| pod.is_endpoint() && policy.pod_selector.matches(&pod.labels));
+    let pods: Vec<&Pod> = selected.collect();
     for egress in [false, true] {
         if policy.rules(egress).is_none() {
             continue;

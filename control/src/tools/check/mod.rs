@@ -33,6 +33,7 @@ use serde::Serialize;
 
 pub use self::code::{Code, Level};
 use self::context::Context;
+pub use self::extra::adds_nothing;
 use super::report::{self, Report};
 use super::{Judge, Spot, Survey};
 use crate::compile::CompileError;
