@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use crate::model::{Cluster, ObjectKey};
+use super::{reach, words};
+use crate::model::{Cluster, NAMESPACE_NAME_LABEL, NamespaceScope, ObjectKey, Peer, Peers, PodPeer};
 use crate::source::{Directory, Note, SourceText, Traced, Untraced};
 
 /// Pods whose manifest has no address are lent one from here; a lab does the same.
@@ -132,6 +133,11 @@ impl Survey {
             };
             remarks.push(format!("{whose} from {POOL}"));
         }
+        if !self.implied.is_empty() && asks_for_namespace_labels(&self.cluster) {
+            let names = words::some(&self.implied, "namespace");
+            remarks
+                .push(format!("no manifest of {names}: taken to have no labels but {NAMESPACE_NAME_LABEL}"));
+        }
         remarks
     }
 }
@@ -148,6 +154,19 @@ impl Spot {
     pub fn at(&self) -> String {
         format!("{}:{}", self.file.display(), self.line)
     }
+}
+
+/// Whether some peer looks for namespaces by more than their name.
+fn asks_for_namespace_labels(cluster: &Cluster) -> bool {
+    let peers = reach::rules(cluster).flat_map(|rule| match &rule.peers {
+        Peers::Any => &[],
+        Peers::AnyOf(items) => items.as_slice(),
+    });
+    let mut selectors = peers.filter_map(|peer| match peer {
+        Peer::Pods(PodPeer { namespaces: NamespaceScope::Matching(selector), .. }) => Some(selector),
+        _ => None,
+    });
+    selectors.any(|selector| selector.requirements().iter().any(|asked| asked.key != NAMESPACE_NAME_LABEL))
 }
 
 /// Lends addresses to pods that have none; one pod gets the same in all clusters.

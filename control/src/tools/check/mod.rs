@@ -87,7 +87,14 @@ pub fn check(survey: &Survey, judge: &Judge, options: &CheckOptions) -> Result<C
     sections::check(&context, findings);
     blocks::check(&context, options, findings);
     dns::check(&context, findings);
-    select::check_namespaces(&context, findings);
+    if survey.cluster.namespaces().len() > survey.cluster.implied_namespaces().count() {
+        select::check_namespaces(&context, findings);
+    } else {
+        checked.left_out.push(
+            "there are no namespaces among the files: what depends on their labels was not checked"
+                .to_owned(),
+        );
+    }
     if survey.cluster.pods().is_empty() {
         checked
             .left_out

@@ -18,7 +18,10 @@ pub(super) fn check_namespaces(context: &Context<'_>, findings: &mut Vec<Finding
         let labels = context.cluster().namespaces().values().map(Namespace::labels);
         let mut help =
             alternatives(selector, labels).unwrap_or_else(|| "no namespace has all of them".to_owned());
-        help.push_str("; the item allows nobody until a namespace matches");
+        let implied: Vec<&str> = context.cluster().implied_namespaces().collect();
+        if !implied.is_empty() {
+            help.push_str(&format!("; there is no manifest of {}", words::some(&implied, "namespace")));
+        }
         let kind = (Code::PEER_NO_NAMESPACE, Level::Warning);
         findings.push(context.about(site.policy, &field, kind, message, help));
     }
