@@ -60,6 +60,7 @@ fn a_finding_is_suppressed_where_it_is_meant() {
     let cases = [
         (policy(["", "", "", ""], ""), true),
         (policy([comment, "", "", ""], ""), false),
+        (policy(["# podgate: ignore PG014\n\n# A crawler.\n---\n# It may.", "", "", ""], ""), false),
         (policy(["", comment, "", ""], ""), false),
         (policy(["", "", comment, ""], ""), false),
         (policy(["", "", "# podgate: ignore PG014", ""], ""), false),

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
 use super::status::Format;
-use super::survey::{counted, has_colours, refused};
+use super::survey::{counted, has_colours, refused, tell};
 use super::{Failure, Outcome};
 use crate::source::{SourceText, Untraced};
 use crate::tools::check::{CheckOptions, Checked, Level, check, mistakes, render};
@@ -68,6 +68,7 @@ pub(super) fn run(args: &CheckArgs) -> Outcome {
         Ok(survey) => survey,
         Err(failed) => return refuse(&failed, args.output),
     };
+    tell(&survey);
     let judge = Judge::new(&survey.cluster)?;
     let options = CheckOptions { pod_nets: args.pod_cidr.clone(), service_nets: args.service_cidr.clone() };
     let mut checked = check(&survey, &judge, &options)?;

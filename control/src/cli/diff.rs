@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::status::Format;
-use super::survey::refused;
+use super::survey::{refused, tell};
 use super::{Failure, Outcome};
 use crate::tools::diff::diff;
 use crate::tools::{Grouping, Survey};
@@ -42,6 +42,7 @@ pub(super) fn run(args: &DiffArgs) -> Outcome {
     let paths = |path: &PathBuf| -> Vec<PathBuf> { [path].into_iter().chain(&args.with).cloned().collect() };
     let both = Survey::read_both(paths(&args.old), paths(&args.new));
     let (old, new) = both.map_err(|failed| refused(&failed))?;
+    tell(&new);
     let difference = diff(&old, &new, args.by)?;
     let mut out = std::io::stdout().lock();
     match args.output {

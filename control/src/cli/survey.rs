@@ -11,10 +11,15 @@ use crate::tools::{Survey, mistake};
 /// Reads files and directories; what of them plays no part goes to stderr.
 pub(super) fn read(paths: &[PathBuf]) -> Result<Survey, Failure> {
     let survey = Survey::read(paths).map_err(|failed| refused(&failed))?;
+    tell(&survey);
+    Ok(survey)
+}
+
+/// Tells on stderr what of the input plays no part, and what was made up.
+pub(super) fn tell(survey: &Survey) {
     for remark in survey.remarks() {
         eprintln!("note: {remark}");
     }
-    Ok(survey)
 }
 
 /// Tells what is wrong with the input.

@@ -41,11 +41,6 @@ impl<'a> Reacher<'a> {
         Self { judge, steps, known: RefCell::default() }
     }
 
-    /// Whom it asks.
-    pub fn judge(&self) -> &'a Judge {
-        self.judge
-    }
-
     /// What may be opened from `from` to `to`.
     pub fn reach(&self, from: IpAddr, to: IpAddr) -> Rc<Reach> {
         let (source, destination) = (self.judge.resolve(from), self.judge.resolve(to));

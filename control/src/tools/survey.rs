@@ -15,6 +15,10 @@ use crate::source::{Directory, Note, SourceText, Traced, Untraced};
 /// Pods whose manifest has no address are lent one from here; a lab does the same.
 const POOL: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 244, 0, 0), 16);
 
+/// Manifests as people keep them often hold workloads instead of pods.
+const NO_PODS: &str = "there are no pods among the files; workloads such as Deployments are not read, but a cluster \
+                       tells its pods: kubectl get namespaces,nodes,pods,networkpolicies -A -o yaml";
+
 /// A cluster as it was read.
 #[derive(Clone, Debug, Default)]
 pub struct Survey {
@@ -111,11 +115,6 @@ impl Survey {
         Some(Spot::new(text, field, origin.field(field)))
     }
 
-    /// The file that a place is in.
-    pub fn text(&self, spot: &Spot) -> Option<&SourceText> {
-        self.traced.texts().iter().find(|text| text.file == spot.file)
-    }
-
     /// What of the input plays no part or was made up, one sentence each.
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
@@ -123,6 +122,9 @@ impl Survey {
             let kinds: Vec<String> =
                 self.left_out.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
             remarks.push(format!("left out, for they play no part: {}", kinds.join(", ")));
+        }
+        if self.cluster.pods().is_empty() {
+            remarks.push(NO_PODS.to_owned());
         }
         if !self.lent.is_empty() {
             let whose = match &self.lent[..] {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::super::{Spot, Survey};
 use super::{Checked, Code, Finding, Level};
-use crate::source::SourceText;
+use crate::source::{Origin, SourceText};
 
 const MARK: &str = "podgate: ignore";
 const ANNOTATION: &str = "podgate/ignore";
@@ -55,8 +55,8 @@ impl Comment<'_> {
         let code = Code::NEEDLESS_SUPPRESSION;
         let (message, help) = match Code::from_id(&self.code) {
             Some(_) => (
-                format!("nothing is found here that {} would be", self.code),
-                "remove the comment, or put it right above or beside what is meant",
+                format!("{} is not found here: this comment suppresses nothing", self.code),
+                "remove it, or put it right above or beside what is meant",
             ),
             None => (format!("no finding is called {}", self.code), "see docs/check.md for those there are"),
         };
@@ -98,9 +98,11 @@ fn comments<'a>(survey: &Survey, text: &'a SourceText) -> Vec<Comment<'a>> {
 
 /// Where the comment starts in a line, and what follows its mark.
 fn mark(line: &str) -> Option<(usize, &str)> {
-    let start = line.find('#').filter(|start| line[..*start].ends_with([' ', '\t']) || *start == 0)?;
-    let list = line[start..].trim_start_matches(['#', ' ']).strip_prefix(MARK)?;
-    Some((start, list))
+    let at = line.find(MARK)?;
+    let before = line[..at].trim_end_matches(' ');
+    let start = before.trim_end_matches('#').len();
+    let is_comment = start < before.len() && (start == 0 || before[..start].ends_with([' ', '\t']));
+    is_comment.then_some((start, &line[at + MARK.len()..]))
 }
 
 /// What a comment covers: beside a field, the field with all that is in it; on a line of its own,
@@ -108,28 +110,28 @@ fn mark(line: &str) -> Option<(usize, &str)> {
 fn covers(survey: &Survey, text: &SourceText, line: Range<usize>, comment: usize) -> Range<usize> {
     let source = &text.text;
     let is_alone = source[line.start..line.start + comment].trim().is_empty();
-    let is_written = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
-    let mut target = line.clone();
-    if is_alone {
-        let mut origins = survey.traced.origins(text).map(crate::source::Origin::document);
-        let document = origins.find(|document| document.contains(&line.start));
-        if let Some(document) = document {
-            let head = &source[document.start..line.start];
-            if !head.lines().any(|line| is_written(line) && !line.starts_with("---")) {
-                return document;
-            }
-        }
-        let mut at = line.end;
-        for next in source[line.end..].split_inclusive('\n') {
-            target = at..at + next.len();
-            at += next.len();
-            if is_written(next) {
-                break;
-            }
-        }
+    let target = if is_alone { next_written(source, line.end) } else { line };
+    let mut documents = survey.traced.origins(text).map(Origin::document);
+    if is_alone
+        && let Some(document) = documents.find(|document| document.contains(&target.start))
+        && next_written(source, document.start).start == target.start
+    {
+        return document;
     }
-    let fields = survey.traced.origins(text).flat_map(crate::source::Origin::fields);
+    let fields = survey.traced.origins(text).flat_map(Origin::fields);
     let starting = fields.filter(|field| target.contains(&field.start));
     let end = starting.map(|field| field.end).max().unwrap_or(target.end);
     target.start..end.max(target.end)
+}
+
+/// The first line from `at` on that is more than a comment or the start of a document.
+fn next_written(source: &str, mut at: usize) -> Range<usize> {
+    for line in source[at..].split_inclusive('\n') {
+        let text = line.trim();
+        if !text.is_empty() && !text.starts_with('#') && text != "---" {
+            return at..at + line.len();
+        }
+        at += line.len();
+    }
+    at..at
 }

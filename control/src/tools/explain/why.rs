@@ -76,6 +76,7 @@ fn misses(case: &Case<'_>, policy: &NetworkPolicy, rule: &Rule, egress: bool) ->
     let mut misses = Vec::new();
     if let Peers::AnyOf(items) = &rule.peers {
         let other = if egress { case.to } else { case.from };
+        // One that matches is enough, whatever the others say.
         let told: Option<Vec<String>> =
             items.iter().map(|item| peer_miss(case, policy, item, other)).collect();
         let way = if egress { "to" } else { "from" };
