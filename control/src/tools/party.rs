@@ -89,7 +89,7 @@ pub(super) fn absent(survey: &Survey, judge: &Judge) -> Vec<(ObjectKey, &'static
 }
 
 /// The name and kind of what a pod is a replica of; its own name if it is alone.
-fn workload(survey: &Survey, pod: &Pod) -> (String, String) {
+pub(super) fn workload(survey: &Survey, pod: &Pod) -> (String, String) {
     let ObjectKey { namespace, name } = &pod.key;
     let hash = pod.labels.get("pod-template-hash").filter(|hash| !hash.is_empty());
     let owner =

@@ -49,25 +49,26 @@ impl Report<'_> {
     }
 }
 
-/// The lines that are shown.
-struct Excerpt<'a> {
-    text: &'a str,
+/// The lines that are shown, without carriage returns.
+struct Excerpt {
+    text: String,
     first_line: usize,
     /// In `text`.
     span: Range<usize>,
 }
 
-impl<'a> Excerpt<'a> {
-    fn of(text: &'a str, span: &Range<usize>) -> Self {
+impl Excerpt {
+    fn of(text: &str, span: &Range<usize>) -> Self {
         let start = text[..span.start].rfind('\n').map_or(0, |newline| newline + 1);
         let lines = text[start..span.end].split_inclusive('\n').take(MAX_LINES);
         let shown = start + lines.map(str::len).sum::<usize>();
         let end = text[..shown].trim_end().len().max(span.start);
         let line_end = text[end..].find('\n').map_or(text.len(), |newline| end + newline);
+        let len = |to: usize| to - start - text[start..to].matches('\r').count();
         Self {
-            text: &text[start..line_end],
+            text: text[start..line_end].replace('\r', ""),
             first_line: text[..start].matches('\n').count() + 1,
-            span: span.start - start..end - start,
+            span: len(span.start)..len(end),
         }
     }
 }
@@ -114,8 +115,10 @@ mod tests {
         let excerpt = Excerpt::of(text, &(5..text.find("\nc").unwrap()));
         assert_eq!(excerpt.text, "b:\n  - 1\n  - 2\n  - 3\n  - 4\n  - 5");
         assert_eq!((excerpt.first_line, excerpt.span), (2, 0..excerpt.text.len()));
+        let windows = Excerpt::of("a: 1\r\nb:\r\n  c: 1\r\n", &(6..16));
+        assert_eq!((windows.text.as_str(), windows.span), ("b:\n  c: 1", 0..9));
         let excerpt = Excerpt::of(text, &(3..4));
-        assert_eq!((excerpt.text, excerpt.first_line, excerpt.span), ("a: 1", 1, 3..4));
+        assert_eq!((excerpt.text.as_str(), excerpt.first_line, excerpt.span), ("a: 1", 1, 3..4));
         assert_eq!(&text[line_span(text, 3)], "- 1");
         assert_eq!(line_span(text, 99), text.len()..text.len());
     }

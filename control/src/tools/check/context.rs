@@ -91,8 +91,7 @@ impl<'a> Context<'a> {
         snapshot.names.isolation.get(id.0 as usize)
     }
 
-    /// Whether a field of a policy is written; it is, for all that is known, in a policy that was
-    /// made and not read.
+    /// Whether a field of a policy is written; none is in a policy that was made and not read.
     pub(super) fn is_written(&self, policy: &NetworkPolicy, field: &str) -> bool {
         let origin = self.survey.traced.origin(&format!("NetworkPolicy {}", policy.key));
         origin.is_some_and(|(_, origin)| origin.has(field))

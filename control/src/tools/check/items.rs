@@ -58,15 +58,16 @@ fn apart(
     first: &PodPeer,
     second: &PodPeer,
 ) -> Option<Finding> {
+    // With `podSelector: {}` beside it, a namespaceSelector is where it was meant to be.
+    let alone = |peer: &PodPeer, at: usize| {
+        let pods = format!("{}.podSelector", site.peer_field(at));
+        peer.pods == Selector::everything() && !context.is_written(site.policy, &pods)
+    };
     let (namespaces, pods) = match (&first.namespaces, &second.namespaces) {
-        (NamespaceScope::Matching(namespaces), NamespaceScope::Own)
-            if first.pods == Selector::everything() =>
-        {
+        (NamespaceScope::Matching(namespaces), NamespaceScope::Own) if alone(first, at) => {
             (namespaces, &second.pods)
         }
-        (NamespaceScope::Own, NamespaceScope::Matching(namespaces))
-            if second.pods == Selector::everything() =>
-        {
+        (NamespaceScope::Own, NamespaceScope::Matching(namespaces)) if alone(second, at + 1) => {
             (namespaces, &first.pods)
         }
         _ => return None,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::super::{Spot, yaml};
+use super::super::{Spot, Survey, party, words, yaml};
 use super::port::policy_protocol;
 use super::{Case, End, why};
 use crate::model::{
@@ -60,15 +60,19 @@ pub(super) fn remedy(case: &Case<'_>, egress: bool) -> Option<Remedy> {
     let selector = narrow(cluster, subject);
     let wanted = selected(cluster, &subject.key.namespace, &selector);
     let direction = if egress { "egress" } else { "ingress" };
-    let same = why::isolating(case, egress)
-        .find(|policy| selected(cluster, &policy.key.namespace, &policy.pod_selector) == wanted);
+    // What selects every pod is for pods to come as well: the rule would be too wide there.
+    let is_as_wide = |policy: &&NetworkPolicy| {
+        (policy.pod_selector != Selector::everything() || selector == Selector::everything())
+            && selected(cluster, &policy.key.namespace, &policy.pod_selector) == wanted
+    };
+    let same = why::isolating(case, egress).find(is_as_wide);
     if let Some(policy) = same {
         return Some(Remedy {
             direction,
             add_to: Some(policy.key.to_string()),
             spot: case.survey.policy_spot(&policy.key, &format!("spec.{direction}")),
             yaml: yaml::rule(&rule, egress),
-            beware: beware(cluster, subject, other, None),
+            beware: beware(case.survey, other.pod(cluster).into_iter()),
             change: Change::Rule { policy: policy.key.clone(), egress, rule },
         });
     }
@@ -79,7 +83,8 @@ pub(super) fn remedy(case: &Case<'_>, egress: bool) -> Option<Remedy> {
         ingress: if egress { Vec::new() } else { vec![rule.clone()] },
         egress: if egress { vec![rule] } else { Vec::new() },
     };
-    let (yaml, beware) = (yaml::policy(&policy), beware(cluster, subject, other, Some(&selector)));
+    let yaml = yaml::policy(&policy);
+    let beware = beware(case.survey, other.pod(cluster).into_iter().chain([subject]));
     Some(Remedy { direction, add_to: None, spot: None, yaml, beware, change: Change::Policy(policy) })
 }
 
@@ -155,19 +160,25 @@ fn requirements(key: &str, value: &str) -> [Requirement; 1] {
 }
 
 /// Who else a rule is about, if labels cannot tell them apart.
-fn beware(cluster: &Cluster, subject: &Pod, other: &End, new: Option<&Selector>) -> Option<String> {
+fn beware<'a>(survey: &Survey, pods: impl Iterator<Item = &'a Pod>) -> Option<String> {
+    let cluster = &survey.cluster;
     let mut told = Vec::new();
-    let subjects = new.map(|_| subject);
-    for pod in subjects.into_iter().chain(other.pod(cluster)) {
-        let (key, with) = (&pod.key, selected(cluster, &pod.key.namespace, &narrow(cluster, pod)));
-        if narrow(cluster, pod) == Selector::everything() {
-            told.push(format!(
-                "{key} has no label to know it by, so every pod of {} is meant",
-                key.namespace
-            ));
-        } else if with.len() > 1 {
-            let others: Vec<&ObjectKey> = with.into_iter().filter(|one| *one != key).collect();
-            told.push(format!("{} has the labels of {key} too", super::words::some(&others, "pod")));
+    for pod in pods {
+        let (key, selector) = (&pod.key, narrow(cluster, pod));
+        if selector == Selector::everything() {
+            let namespace = &key.namespace;
+            told.push(format!("{key} has no label to know it by, so every pod of {namespace} is meant"));
+            continue;
+        }
+        // Replicas of the same workload are meant with it.
+        let workload = party::workload(survey, pod);
+        let with = selected(cluster, &key.namespace, &selector);
+        let others = with.into_iter().filter(|other| {
+            cluster.pods().get(*other).is_some_and(|other| party::workload(survey, other) != workload)
+        });
+        let others: Vec<&ObjectKey> = others.collect();
+        if !others.is_empty() {
+            told.push(format!("{} has the labels of {key} too", words::some(&others, "pod")));
         }
     }
     (!told.is_empty()).then(|| told.join("; "))
