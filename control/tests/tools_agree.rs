@@ -54,13 +54,12 @@ proptest! {
         for pair in &found.pairs {
             let (from, to) = (&found.parties[pair.from], &found.parties[pair.to]);
             for port in queries() {
-                let mut verdicts = Vec::new();
-                for (one, other) in from.addresses.iter().flat_map(|one| to.addresses.iter().map(move |other| (one, other))) {
-                    if one.is_ipv4() == other.is_ipv4() {
-                        verdicts.push(judge(&survey.cluster, &everything, flow(*one, *other, &port)).allows());
-                    }
-                }
-                let asked = flow(from.addresses[0], to.addresses[0], &port);
+                let (sources, destinations) = (from.addresses.concat(), to.addresses.concat());
+                let pairs = sources.iter().flat_map(|one| destinations.iter().map(move |other| (*one, *other)));
+                let of_family = pairs.filter(|(one, other)| one.is_ipv4() == other.is_ipv4());
+                let verdicts = of_family.map(|(one, other)| judge(&survey.cluster, &everything, flow(one, other, &port)));
+                let verdicts: Vec<bool> = verdicts.map(|verdict| verdict.allows()).collect();
+                let asked = flow(from.addresses[0][0], to.addresses[0][0], &port);
                 let told = [&pair.all, &pair.some].map(|reach| reach.has(asked.protocol, asked.port));
                 let expected = [verdicts.iter().all(|allows| *allows), verdicts.contains(&true)];
                 prop_assert_eq!(told, expected, "{} -> {} {:?}", &from.name, &to.name, port);
@@ -68,7 +67,7 @@ proptest! {
             let again = connectivity(&survey, &table, Grouping::Pod, Some(&queries()[2]));
             let narrowed = again.pairs.iter().find(|other| (other.from, other.to) == (pair.from, pair.to)).unwrap();
             let tcp_54 = Reach::of(IpProtocol::TCP, 54);
-            prop_assert_eq!(&narrowed.some, &pair.some.intersection(&tcp_54));
+            prop_assert_eq!(&*narrowed.some, &pair.some.intersection(&tcp_54));
         }
     }
 
@@ -78,8 +77,8 @@ proptest! {
         let table = Judge::new(&survey.cluster).unwrap();
         let address = IpAddr::from(bits.to_be_bytes());
         let found = connectivity(&survey, &table, Grouping::Pod, None);
-        let mut spans = found.parties.iter().filter(|party| party.outside).flat_map(|party| &party.addresses);
-        let has_ipv4 = found.parties.iter().any(|party| !party.outside && party.addresses.iter().any(IpAddr::is_ipv4));
+        let mut spans = found.parties.iter().filter(|party| party.outside).flat_map(|party| party.addresses.iter().flatten());
+        let has_ipv4 = found.parties.iter().any(|party| !party.outside && party.addresses.iter().flatten().any(IpAddr::is_ipv4));
         let known = spans.any(|sample| table.resolve(*sample).identity == table.resolve(address).identity);
         prop_assert!(known || table.name(address).is_some() || !has_ipv4);
     }
@@ -104,7 +103,7 @@ proptest! {
                         expected[1] |= was && !is;
                     }
                 }
-                let asked = flow(from.addresses[0], to.addresses[0], &port);
+                let asked = flow(from.addresses[0][0], to.addresses[0][0], &port);
                 let told = [more, less].map(|pair| pair.some.has(asked.protocol, asked.port));
                 prop_assert_eq!(told, expected, "{} -> {} {:?}", &from.name, &to.name, port);
             }
@@ -147,7 +146,7 @@ fn all_may(table: &Judge, from: &Party, to: &Party, v4: bool, port: &PortQuery) 
                 let is_its_own = |address: &&IpAddr| table.name(**address) == Some(&pod.key.to_string());
                 pod.addresses.iter().filter(is_its_own).copied().collect()
             }
-            None => party.addresses.clone(),
+            None => party.addresses.concat(),
         };
         addresses.into_iter().filter(|address| address.is_ipv4() == v4).collect()
     };

@@ -39,7 +39,7 @@ pub fn diff(old: &Survey, new: &Survey, grouping: Grouping) -> Result<Difference
     let (before, after) = (Judge::new(&old.cluster)?, Judge::new(&new.cluster)?);
     let addresses = |survey: &Survey, judge: &Judge| -> BTreeMap<String, Vec<IpAddr>> {
         let pods = party::pods(survey, judge, Grouping::Pod).into_iter();
-        pods.map(|party| (party.name, party.addresses)).collect()
+        pods.map(|party| (party.name, party.addresses.concat())).collect()
     };
     let (in_old, in_new) = (addresses(old, &before), addresses(new, &after));
     let lacking = |these: &BTreeMap<String, Vec<IpAddr>>, those: &BTreeMap<String, Vec<IpAddr>>| {
@@ -51,8 +51,11 @@ pub fn diff(old: &Survey, new: &Survey, grouping: Grouping) -> Result<Difference
     }
     parties.retain(|party| !party.pods.is_empty());
     parties.extend(outside::parties(&[&before, &after]));
-    let members: Vec<Vec<Member>> = parties.iter().map(|party| members(party, &in_old, &in_new)).collect();
-    let reachers = [Reacher::new(&before), Reacher::new(&after)];
+    let kind = |end: &Member| (party::kind(&before, &end.old), party::kind(&after, &end.new));
+    let of_party = |party| party::two_of_each(members(party, &in_old, &in_new), kind);
+    let members: Vec<Vec<Member>> = parties.iter().map(of_party).collect();
+    let tables =
+        Tables { before: Reacher::new(&before), after: Reacher::new(&after), nothing: Rc::default() };
     let (mut allowed, mut denied) = (Vec::new(), Vec::new());
     for (from, sources) in members.iter().enumerate() {
         for (to, destinations) in members.iter().enumerate() {
@@ -64,7 +67,7 @@ pub fn diff(old: &Survey, new: &Survey, grouping: Grouping) -> Result<Difference
                 others.filter(move |(other, _)| from != to || at != *other).map(move |(_, end)| (source, end))
             });
             let changes: Vec<[Rc<Reach>; 2]> =
-                ends.filter_map(|(source, destination)| change(&reachers, source, destination)).collect();
+                ends.filter_map(|(source, destination)| tables.change(source, destination)).collect();
             for (pairs, which) in [(&mut allowed, 0), (&mut denied, 1)] {
                 let both = all_and_some(changes.iter().map(|change| change[which].clone()));
                 pairs.extend(both.map(|(all, some)| Pair { from, to, all, some }));
@@ -86,27 +89,36 @@ fn members(
     in_new: &BTreeMap<String, Vec<IpAddr>>,
 ) -> Vec<Member> {
     if party.outside {
-        return party
-            .addresses
-            .iter()
-            .map(|sample| Member { old: vec![*sample], new: vec![*sample] })
-            .collect();
+        let samples = party.addresses.iter();
+        return samples.map(|sample| Member { old: sample.clone(), new: sample.clone() }).collect();
     }
     let member = |pod: &String| Some(Member { old: in_old.get(pod)?.clone(), new: in_new.get(pod)?.clone() });
     party.pods.iter().filter_map(member).collect()
 }
 
-/// What becomes allowed and what becomes denied between two ends, family by family; `None` if they
-/// have none in common before and after.
-fn change([before, after]: &[Reacher<'_>; 2], from: &Member, to: &Member) -> Option<[Rc<Reach>; 2]> {
-    let families = [true, false].into_iter().filter_map(|v4| {
-        let was = every(before, &from.old, &to.old, v4)?;
-        let is = every(after, &from.new, &to.new, v4)?;
-        Some([Rc::new(is.without(&was)), Rc::new(was.without(&is))])
-    });
-    families.reduce(|[more, less], [also_more, also_less]| {
-        [Rc::new(more.union(&also_more)), Rc::new(less.union(&also_less))]
-    })
+/// Both tables.
+struct Tables<'a> {
+    before: Reacher<'a>,
+    after: Reacher<'a>,
+    nothing: Rc<Reach>,
+}
+
+impl Tables<'_> {
+    /// What becomes allowed and what becomes denied between two ends, family by family; `None` if
+    /// they have none in common before and after.
+    fn change(&self, from: &Member, to: &Member) -> Option<[Rc<Reach>; 2]> {
+        let families = [true, false].into_iter().filter_map(|v4| {
+            let was = every(&self.before, &from.old, &to.old, v4)?;
+            let is = every(&self.after, &from.new, &to.new, v4)?;
+            if was == is {
+                return Some([self.nothing.clone(), self.nothing.clone()]);
+            }
+            Some([Rc::new(is.without(&was)), Rc::new(was.without(&is))])
+        });
+        families.reduce(|[more, less], [also_more, also_less]| {
+            [Rc::new(more.union(&also_more)), Rc::new(less.union(&also_less))]
+        })
+    }
 }
 
 /// What can be opened between all addresses of one family.

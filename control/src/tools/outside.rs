@@ -68,7 +68,7 @@ pub(super) fn parties(judges: &[&Judge]) -> Vec<Party> {
     let party = |identities: Vec<u32>| {
         let zones = &alike[&identities];
         let name = name(zones, &all);
-        let addresses = zones.iter().map(|zone| zone.sample).collect();
+        let addresses = zones.iter().map(|zone| vec![zone.sample]).collect();
         Party { name, pods: Vec::new(), addresses, outside: true }
     };
     order.into_iter().map(party).collect()

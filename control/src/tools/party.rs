@@ -1,6 +1,7 @@
 //! Who takes part: pods, one by one or by workload.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 use std::net::IpAddr;
 
 use clap::ValueEnum;
@@ -16,9 +17,9 @@ pub struct Party {
     pub name: String,
     /// Its pods; none outside.
     pub pods: Vec<String>,
-    /// Their addresses; outside, one of each span.
+    /// The addresses of each; outside, one of each span.
     #[serde(skip)]
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Vec<Vec<IpAddr>>,
     /// Whether it is outside the cluster.
     pub outside: bool,
 }
@@ -53,7 +54,7 @@ pub(super) fn pods(survey: &Survey, judge: &Judge, grouping: Grouping) -> Vec<Pa
             outside: false,
         });
         party.pods.push(key);
-        party.addresses.extend(addresses);
+        party.addresses.push(addresses);
     }
     let mut used: HashMap<String, usize> = HashMap::new();
     for (name, _) in workloads.keys() {
@@ -71,6 +72,29 @@ pub(super) fn pods(survey: &Survey, judge: &Judge, grouping: Grouping) -> Vec<Pa
         parties.push(party);
     }
     parties
+}
+
+/// Two of each kind: of those that cannot be told apart, no more need be asked about, one for its
+/// part with others and one more for their part with each other.
+pub(super) fn two_of_each<T, K: Hash + Eq>(
+    items: impl IntoIterator<Item = T>,
+    kind: impl Fn(&T) -> K,
+) -> Vec<T> {
+    let mut seen: HashMap<K, u8> = HashMap::new();
+    let mut kept = Vec::new();
+    for item in items {
+        let count = seen.entry(kind(&item)).or_default();
+        if *count < 2 {
+            *count += 1;
+            kept.push(item);
+        }
+    }
+    kept
+}
+
+/// What tables tell of an end: the family and the identity of each address.
+pub(super) fn kind(judge: &Judge, addresses: &[IpAddr]) -> Vec<(bool, u32)> {
+    addresses.iter().map(|address| (address.is_ipv4(), judge.resolve(*address).identity)).collect()
 }
 
 /// Live pods that take no part: those on their node's network, and those whose address is not

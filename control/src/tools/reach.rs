@@ -170,21 +170,14 @@ impl Reach {
 }
 
 /// What all of several allow, and what some of them do; `None` if there is none of them.
-pub(super) fn all_and_some(several: impl Iterator<Item = Rc<Reach>>) -> Option<(Reach, Reach)> {
-    let mut both: Option<(Reach, Reach)> = None;
-    let mut last: Option<Rc<Reach>> = None;
-    for reach in several {
+pub(super) fn all_and_some(several: impl Iterator<Item = Rc<Reach>>) -> Option<(Rc<Reach>, Rc<Reach>)> {
+    let each = several.map(|reach| (reach.clone(), reach));
+    each.reduce(|(all, some), (reach, _)| {
         // Most of them are one and the same.
-        if last.as_ref().is_some_and(|last| Rc::ptr_eq(last, &reach)) {
-            continue;
-        }
-        both = Some(match both {
-            None => ((*reach).clone(), (*reach).clone()),
-            Some((all, some)) => (all.intersection(&reach), some.union(&reach)),
-        });
-        last = Some(reach);
-    }
-    both
+        let all = if Rc::ptr_eq(&all, &reach) { all } else { Rc::new(all.intersection(&reach)) };
+        let some = if Rc::ptr_eq(&some, &reach) { some } else { Rc::new(some.union(&reach)) };
+        (all, some)
+    })
 }
 
 /// As a list of ranges: `[{"protocol": "TCP", "first": 80, "last": 80}]`; what has no ports is one

@@ -1,8 +1,8 @@
 //! Policies that add nothing: without them, everything would be the same.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 
+use super::super::party::{self, two_of_each};
 use super::super::{Judge, Reacher, outside};
 use super::context::sites;
 use super::{Code, Context, Finding, Level};
@@ -115,37 +115,24 @@ fn one_direction(cluster: &Cluster, key: &ObjectKey, egress: bool) -> Cluster {
 
 /// Whether both tables say the same of every connection of `pods` in one direction.
 fn same(with: &Judge, without: &Judge, pods: &[&Pod], egress: bool) -> bool {
-    let others: Vec<IpAddr> = distinct(with, without, everyone(with, without));
-    let subjects = distinct(with, without, pods.iter().flat_map(|pod| pod.addresses.iter().copied()));
+    let kind = |addresses: &Vec<IpAddr>| (party::kind(with, addresses), party::kind(without, addresses));
+    let subjects = two_of_each(pods.iter().map(|pod| pod.addresses.clone()), kind).concat();
+    let others = two_of_each(everyone(with, without), kind).concat();
     let (before, after) = (Reacher::new(with), Reacher::new(without));
-    // A pod to itself is always allowed, so that two pods alike are compared with each other.
     subjects.iter().all(|subject| {
-        let of_family = others.iter().filter(|other| other.is_ipv4() == subject.is_ipv4());
-        of_family.into_iter().all(|other| {
+        let mut of_family = others.iter().filter(|other| other.is_ipv4() == subject.is_ipv4());
+        of_family.all(|other| {
             let (from, to) = if egress { (*subject, *other) } else { (*other, *subject) };
             before.reach(from, to) == after.reach(from, to)
         })
     })
 }
 
-/// Every address that is known, and one of each span outside.
-fn everyone(with: &Judge, without: &Judge) -> impl Iterator<Item = IpAddr> {
+/// The addresses of every pod and node, and one of each span outside.
+fn everyone(with: &Judge, without: &Judge) -> impl Iterator<Item = Vec<IpAddr>> {
     let cluster = with.cluster();
-    let pods = cluster.pods().values().flat_map(|pod| pod.addresses.clone());
-    let nodes = cluster.nodes().values().flat_map(|node| node.addresses.clone());
+    let pods = cluster.pods().values().map(|pod| pod.addresses.clone());
+    let nodes = cluster.nodes().values().map(|node| node.addresses.clone());
     let zones = outside::zones(&[cluster], &[with, without]);
-    pods.chain(nodes).chain(zones.into_iter().map(|zone| zone.sample))
-}
-
-/// Two of each kind that neither table tells apart: one alone would be compared with itself.
-fn distinct(with: &Judge, without: &Judge, addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
-    let mut seen: HashSet<(u32, u32, bool)> = HashSet::new();
-    let mut distinct = Vec::new();
-    for address in addresses {
-        let (one, other) = (with.resolve(address).identity, without.resolve(address).identity);
-        if seen.insert((one, other, false)) || seen.insert((one, other, true)) {
-            distinct.push(address);
-        }
-    }
-    distinct
+    pods.chain(nodes).chain(zones.into_iter().map(|zone| vec![zone.sample]))
 }

@@ -41,9 +41,9 @@ pub struct Pair {
     /// To whom, by number.
     pub to: usize,
     /// What every pod and address of the one can open to every one of the other.
-    pub all: Reach,
+    pub all: Rc<Reach>,
     /// What some of them can open.
-    pub some: Reach,
+    pub some: Rc<Reach>,
 }
 
 /// A pair with the names of its parties.
@@ -102,17 +102,18 @@ pub fn connectivity(
     parties.extend(outside::parties(&[judge]));
     let reacher = Reacher::new(judge);
     let reach = |from: IpAddr, to: IpAddr| {
-        let (source, destination) = (judge.resolve(from).id, judge.resolve(to).id);
-        if source.is_some() && source == destination {
-            return None;
-        }
         let reach = reacher.reach(from, to);
         match port {
             Some(port) => Some(Rc::new(reach.intersection(&asked(judge, port, to)?))),
             None => Some(reach),
         }
     };
-    let pairs = pairs(&parties, reach);
+    // Names that no rule asks for do not tell pods apart in the table.
+    let asked_of = |addresses: &[IpAddr]| port.and_then(|port| asked(judge, port, *addresses.first()?));
+    let kind = |addresses: &&Vec<IpAddr>| (party::kind(judge, addresses), asked_of(addresses));
+    let ends: Vec<Vec<&Vec<IpAddr>>> =
+        parties.iter().map(|party| party::two_of_each(&party.addresses, kind)).collect();
+    let pairs = pairs(&parties, &ends, reach);
     let absent = party::absent(survey, judge);
     let absent = absent.into_iter().map(|(pod, why)| (pod.to_string(), why)).collect();
     Connectivity { parties, pairs, absent }
@@ -126,20 +127,33 @@ fn asked(judge: &Judge, port: &PortQuery, to: IpAddr) -> Option<Reach> {
     each.reduce(|one, other| one.union(&other))
 }
 
-/// Every pair of parties: what each address of the one can open to each of the other.
-fn pairs(parties: &[Party], reach: impl Fn(IpAddr, IpAddr) -> Option<Rc<Reach>>) -> Vec<Pair> {
+/// Every pair of parties: what each address of the one can open to each of the other. `ends` are
+/// the addresses of the pods of each party.
+fn pairs(
+    parties: &[Party],
+    ends: &[Vec<&Vec<IpAddr>>],
+    reach: impl Fn(IpAddr, IpAddr) -> Option<Rc<Reach>>,
+) -> Vec<Pair> {
     let mut pairs = Vec::new();
-    for (from, source) in parties.iter().enumerate() {
-        for (to, destination) in parties.iter().enumerate() {
-            if source.outside && destination.outside {
+    for (from, sources) in ends.iter().enumerate() {
+        for (to, destinations) in ends.iter().enumerate() {
+            if parties[from].outside && parties[to].outside {
                 continue;
             }
-            let (sources, destinations) = (source.addresses.iter(), &destination.addresses);
-            let ends = sources.flat_map(|one| destinations.iter().map(move |other| (*one, *other)));
-            let of_family = ends.filter(|(one, other)| one.is_ipv4() == other.is_ipv4());
-            let both = all_and_some(of_family.filter_map(|(one, other)| reach(one, other)));
+            let both = sources.iter().enumerate().flat_map(|(at, source)| {
+                let others =
+                    destinations.iter().enumerate().filter(move |(other, _)| from != to || at != *other);
+                others.flat_map(move |(_, destination)| of_one_family(source, destination))
+            });
+            let both = all_and_some(both.filter_map(|(one, other)| reach(one, other)));
             pairs.extend(both.map(|(all, some)| Pair { from, to, all, some }));
         }
     }
     pairs
+}
+
+/// Every pair of addresses of one family.
+fn of_one_family<'a>(from: &'a [IpAddr], to: &'a [IpAddr]) -> impl Iterator<Item = (IpAddr, IpAddr)> + 'a {
+    let pairs = from.iter().flat_map(move |one| to.iter().map(move |other| (*one, *other)));
+    pairs.filter(|(one, other)| one.is_ipv4() == other.is_ipv4())
 }
