@@ -28,6 +28,24 @@ fn the_tools_print_what_they_did() {
     assert!(differing.is_empty(), "other than expected:\n\n{}", differing.join("\n"));
 }
 
+#[test]
+fn the_guide_shows_what_the_tools_print() {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/offline-tools.md");
+    let guide = fs::read_to_string(guide).unwrap();
+    let blocks = guide.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let mut seen = 0;
+    for block in blocks.filter(|block| block.starts_with("$ podgate ")) {
+        let block = block.replace("\\\n", "");
+        let line: Vec<&str> = block.lines().next().unwrap().split_whitespace().collect();
+        let printed = session(&line.join(" "));
+        let printed = printed.split("(exit code").next().unwrap();
+        let shown = block.split_once('\n').unwrap().1;
+        assert_eq!(printed.split_once('\n').unwrap().1, shown, "{line:?}");
+        seen += 1;
+    }
+    assert_eq!(seen, 5);
+}
+
 /// A command line, what it prints on both streams, and its exit code if that is not 0.
 fn session(line: &str) -> String {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

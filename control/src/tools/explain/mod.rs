@@ -28,7 +28,7 @@ pub use self::render::render;
 pub use self::why::{Miss, PolicyReport, RuleReport};
 use super::{Ask, Judge, Said, Spot, Survey, words};
 use crate::compile::CompileError;
-use crate::model::ObjectKey;
+use crate::model::{ObjectKey, Ports};
 
 /// Why one connection is allowed or denied.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -206,10 +206,17 @@ fn rule_name(case: &Case<'_>, key: &ObjectKey, index: usize, egress: bool) -> Op
     let way = if egress { "to" } else { "from" };
     Some(RuleName {
         policy: key.to_string(),
-        words: format!("{way} {whom}; {}", words::ports(&rule.ports)),
+        words: format!("{way} {whom}; {}", ports_in_words(case, &rule.ports)),
         spot: case.survey.policy_spot(key, &format!("spec.{field}")),
         rule: field,
     })
+}
+
+/// `8080/TCP, http/TCP (port 8080 of shop/api)`.
+fn ports_in_words(case: &Case<'_>, ports: &Ports) -> String {
+    let Ports::AnyOf(items) = ports else { return words::ports(ports) };
+    let items = items.iter().map(|spec| format!("{}{}", words::port(spec), why::named(case, spec)));
+    items.collect::<Vec<_>>().join(", ")
 }
 
 fn notes(case: &Case<'_>) -> Vec<String> {

@@ -4,8 +4,10 @@ use serde::Serialize;
 
 use super::super::{Spot, words};
 use super::port::policy_protocol;
-use super::{Case, End};
-use crate::model::{NamespaceScope, NetworkPolicy, Peer, Peers, PodPeer, PortMatch, PortSpec, Ports, Rule};
+use super::{Case, End, PortQuery};
+use crate::model::{
+    NamespaceScope, NetworkPolicy, Peer, Peers, PodPeer, PortMatch, PortSpec, Ports, Protocol, Rule,
+};
 
 /// A policy that isolates an end, and what each of its rules says.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -146,33 +148,38 @@ fn port_miss(case: &Case<'_>, items: &[PortSpec]) -> Option<String> {
             words::protocol(case.protocol)
         ));
     };
-    let destination = case.to.pod(&case.survey.cluster);
-    let numbers = |name: &str, spec: &PortSpec| -> Vec<u16> {
-        let ports = destination.map_or(&[][..], |pod| &pod.ports);
-        let of_name =
-            ports.iter().filter(|port| port.name.as_deref() == Some(name) && port.protocol == spec.protocol);
-        of_name.map(|port| port.port).collect()
-    };
     let mut told = Vec::new();
     for spec in items {
         let has = spec.protocol == protocol
             && match &spec.port {
                 PortMatch::Every => true,
                 PortMatch::Range { first, last } => (*first..=*last).contains(&case.port),
-                PortMatch::Named(name) => numbers(name, spec).contains(&case.port),
+                PortMatch::Named(name) => numbers(case, name, spec.protocol).contains(&case.port),
             };
         if has {
             return None;
         }
-        let meaning = match &spec.port {
-            PortMatch::Named(name) => match numbers(name, spec)[..] {
-                [] => format!(" (no such port on {})", case.to.title()),
-                [port] => format!(" (port {port} of {})", case.to.title()),
-                _ => format!(" (several ports of {})", case.to.title()),
-            },
-            _ => String::new(),
-        };
-        told.push(format!("{}{meaning}", words::port(spec)));
+        told.push(format!("{}{}", words::port(spec), named(case, spec)));
     }
     Some(format!("port {}/{protocol} is not in {}", case.port, told.join(", ")))
+}
+
+/// What a named port stands for at the destination: ` (port 8080 of shop/api)`.
+pub(super) fn named(case: &Case<'_>, spec: &PortSpec) -> String {
+    let PortMatch::Named(name) = &spec.port else { return String::new() };
+    let to = case.to.title();
+    match &numbers(case, name, spec.protocol)[..] {
+        [] => format!(" (no such port on {to})"),
+        [port] => format!(" (port {port} of {to})"),
+        ports => {
+            let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+            format!(" (ports {} of {to})", ports.join(", "))
+        }
+    }
+}
+
+fn numbers(case: &Case<'_>, name: &str, protocol: Protocol) -> Vec<u16> {
+    let query = PortQuery::Name(Some(protocol), name.to_owned());
+    let ports = query.at(case.to.pod(&case.survey.cluster), case.to.address.is_ipv4());
+    ports.into_iter().map(|(_, port)| port).collect()
 }
