@@ -1,13 +1,16 @@
 //! What does the step cost a frame? Each time, the frame is written anew into a buffer first.
 
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use arrayvec::ArrayVec;
 use criterion::{Criterion, criterion_group, criterion_main};
 use podgate_benches::frames::{self, Datagram, FLOWS};
 use podgate_benches::order::Order;
 use podgate_benches::timed::in_slices;
+use podgate_dataplane::raw::BATCH;
 use podgate_dataplane::snapshot::Snapshot;
+use podgate_dataplane::step::Reading;
 use podgate_dataplane::verdict::{DropReason, Verdict};
 use podgate_flowtable::{ExpiryCursor, Time};
 use podgate_netns_tests::GateState;
@@ -29,6 +32,24 @@ fn established(c: &mut Criterion, snapshot: &Snapshot) {
         let mut order = Order::of(count);
         c.bench_function(&format!("step/established UDP, {count} flows"), |b| {
             b.iter(|| gate.step(black_box(&mut datagram.of_flow(order.pick())), now));
+        });
+        c.bench_function(&format!("step/established UDP, {count} flows, in batches"), |b| {
+            b.iter_custom(|frames| {
+                let begun = Instant::now();
+                for _ in 0..frames.div_ceil(BATCH as u64) {
+                    let mut batch: [_; BATCH] = std::array::from_fn(|_| datagram.of_flow(order.pick()));
+                    // As a worker does.
+                    let readings: ArrayVec<Reading, BATCH> =
+                        batch.iter().map(|frame| gate.read(frame)).collect();
+                    for reading in &readings {
+                        gate.fetch(reading);
+                    }
+                    for (frame, reading) in batch.iter_mut().zip(&readings) {
+                        black_box(gate.decide(reading, frame, now));
+                    }
+                }
+                begun.elapsed()
+            });
         });
         let total = state.counters.total();
         assert_eq!((total.flows_opened, total.drops().count()), (u64::from(count), 0));

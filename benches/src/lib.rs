@@ -8,11 +8,15 @@
 //!
 //! cluster   clusters of any size, and what they compile to
 //! frames    frames between two pods of them, one flow after another
+//! flows     flows of many clients, and what a table of them can be asked to do
+//! map       a general concurrent map that does the same
 //! order     which of many comes next
 //! timed     work that is timed in slices, with the clearing up between them left out
 //! ```
 
 pub mod cluster;
+pub mod flows;
 pub mod frames;
+pub mod map;
 pub mod order;
 pub mod timed;

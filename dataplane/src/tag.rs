@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use podgate_flowtable::UNLIMITED;
+
 /// Ports a gateway can guard at once, port 0 (never given out) included.
 pub const MAX_PORTS: usize = 2048;
 
@@ -81,6 +83,18 @@ impl Tag {
             Self::TO_POD => Some(Self::to_pod(port)),
             _ => None,
         }
+    }
+
+    /// As the owner of what was first seen here.
+    #[inline]
+    pub const fn owner(self) -> u16 {
+        self.tci()
+    }
+
+    /// Of [`Tag::owner`], limited or not.
+    #[inline]
+    pub const fn of_owner(owner: u16) -> Option<Self> {
+        Self::from_tci(owner & !UNLIMITED)
     }
 
     /// As tag control information on the trunk.

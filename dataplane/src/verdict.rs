@@ -73,6 +73,8 @@ drop_reasons! {
     FragmentWithoutFirst = "fragment-without-first",
     /// A fragment that overlaps another, or a first fragment too short to hold its headers.
     BadFragment = "bad-fragment",
+    /// The pod has as many fragmented datagrams under way as one pod may have.
+    FragmentQuota = "fragment-quota",
     /// The port or local address belongs to no known pod.
     UnknownEndpoint = "unknown-endpoint",
     /// The pod sent from a MAC address that is not its own.

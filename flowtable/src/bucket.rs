@@ -3,14 +3,16 @@
 //! A bucket holds a 16-bit tag for each of its slots and the lock that inserts and removals take.
 //! Lookups only read. Slots never move, so a reader that finds a tag finds the entry.
 
+use wide::u16x16;
+
 use crate::sync::{AtomicU64, Backoff, Ordering};
 
 /// Slots of one bucket.
 pub(crate) const WAYS: usize = 28;
 
-const WORDS: usize = WAYS / 4;
-const LANES: u64 = 0x0001_0001_0001_0001;
-const LANE_HIGH_BITS: u64 = LANES << 15;
+/// Tags in a word.
+const LANES: usize = 4;
+const WORDS: usize = WAYS / LANES;
 
 /// Tags of one bucket's slots, four to a word, 0 for a free slot; then the lock.
 #[derive(Default)]
@@ -35,33 +37,32 @@ impl Tag {
 }
 
 impl Bucket {
-    /// The slots that may hold a key with `tag`: all that do, and rarely another one behind such a
-    /// slot, which comparing the key tells apart.
+    /// The slots that may hold a key with `tag`.
     #[inline]
     pub(crate) fn matching(&self, tag: Tag) -> Ways {
-        let pattern = u64::from(tag.0) * LANES;
-        let mut found = 0;
-        for (index, word) in self.tags.iter().enumerate() {
-            // Acquire: whoever sees a tag sees the entry that was filled before it was set.
-            let differences = word.load(Ordering::Acquire) ^ pattern;
-            // Borrows out of a lane that is zero reach the next one (Mycroft, 1987).
-            let zero_lanes = differences.wrapping_sub(LANES) & !differences & LANE_HIGH_BITS;
-            found |= (zero_lanes >> 15) << index;
-        }
-        Ways(found)
+        let wanted = u16x16::splat(tag.0);
+        let equal = self.tags().map(|tags| tags.simd_eq(wanted).to_bitmask());
+        Ways((equal[0] | equal[1] << 16) & ALL_WAYS)
     }
 
-    /// The slots that are free, exactly.
+    /// All tags; the last four lanes are none.
+    #[inline]
+    fn tags(&self) -> [u16x16; 2] {
+        // Acquire: whoever sees a tag sees the entry that was filled before it was set.
+        let word = |index: usize| self.tags[index].load(Ordering::Acquire);
+        [bytemuck::cast([word(0), word(1), word(2), word(3)]), bytemuck::cast([word(4), word(5), word(6), 0])]
+    }
+
+    /// Loads the cache line.
+    #[inline]
+    pub(crate) fn touch(&self) {
+        std::hint::black_box(self.tags[0].load(Ordering::Relaxed));
+    }
+
+    /// The slots that are free.
     #[inline]
     pub(crate) fn vacant(&self) -> Ways {
-        let low_bits = !LANE_HIGH_BITS;
-        let mut found = 0;
-        for (index, word) in self.tags.iter().enumerate() {
-            let tags = word.load(Ordering::Acquire);
-            let zero_lanes = !(((tags & low_bits) + low_bits) | tags) & LANE_HIGH_BITS;
-            found |= (zero_lanes >> 15) << index;
-        }
-        Ways(found)
+        self.matching(Tag(0))
     }
 
     /// The slots that are in use.
@@ -101,8 +102,8 @@ impl BucketLock<'_> {
 
     #[inline]
     fn set(&self, way: usize, tag: u16) {
-        let word = &self.bucket.tags[way % WORDS];
-        let shift = way / WORDS * 16;
+        let word = &self.bucket.tags[way / LANES];
+        let shift = way % LANES * 16;
         let others = word.load(Ordering::Relaxed) & !(0xffff << shift);
         word.store(others | u64::from(tag) << shift, Ordering::Release);
     }
@@ -115,32 +116,24 @@ impl Drop for BucketLock<'_> {
     }
 }
 
-/// A set of ways: bit `lane * 16 + word`, as the comparison yields it.
+/// A set of ways, one bit each.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Ways(u64);
+pub(crate) struct Ways(u32);
 
-const ALL_WAYS: u64 = ((1 << WORDS) - 1) * LANES;
+const ALL_WAYS: u32 = (1 << WAYS) - 1;
 
 impl Ways {
     #[inline]
     pub(crate) fn size(&self) -> u32 {
         self.0.count_ones()
     }
-}
 
-impl Ways {
-    /// The lowest way, or [`WAYS`] if there is none.
+    /// The lowest way, or one that is not below [`WAYS`] if there is none.
     #[inline]
     pub(crate) fn lowest(&self) -> usize {
-        // A bit beyond all lanes' bits makes the empty set scan to a number that maps to WAYS.
-        let bit = (self.0 | 1 << NONE_BIT).trailing_zeros() as usize;
-        bit / 16 * WORDS + bit % 16
+        self.0.trailing_zeros() as usize
     }
 }
-
-/// Lane 3, word 7: one past the last way.
-const NONE_BIT: u32 = 3 * 16 + WORDS as u32;
-const _: () = assert!(3 * WORDS + WORDS == WAYS);
 
 impl Iterator for Ways {
     type Item = usize;
@@ -150,9 +143,9 @@ impl Iterator for Ways {
         if self.0 == 0 {
             return None;
         }
-        let bit = self.0.trailing_zeros() as usize;
+        let way = self.lowest();
         self.0 &= self.0 - 1;
-        Some(bit / 16 * WORDS + bit % 16)
+        Some(way)
     }
 }
 

@@ -26,6 +26,7 @@ pub struct Decision {
     /// How the opening frame left.
     pub way: Way,
     /// Whose the flow is: the guarded port at which it was first seen, and which way it passed it,
-    /// as the dataplane numbers them. Quotas count by it.
+    /// as the dataplane numbers them. Quotas count by it, and limit it if it is not
+    /// [`UNLIMITED`](crate::UNLIMITED).
     pub owner: u16,
 }

@@ -7,17 +7,19 @@
 //! plain loads and stores, and one store that releases (a seqlock whose writers also exclude each
 //! other: Boehm, "Can Seqlocks Get Along With Programming Language Memory Models?", 2012).
 
+mod alias;
 mod record;
 
 use crate::key::{End, Key};
 use crate::sync::{AtomicU64, Backoff, Ordering, fence};
 use crate::{Decision, Direction};
 
+pub(crate) use alias::Alias;
 use record::{
-    BYTES, CAUSES, CLOCK, HIGH, LOW, MEMORY, NAME, OPENED_SHIFT, PACKET_BITS, PACKETS, PACKETS_MASK, WINDOWS,
-    WORDS, decision, marks, opened, originator,
+    ALIAS, BYTES, BYTES_MASK, CAUSES, CLOCK, HIGH, LOW, MEMORY, NAME, OPENED_SHIFT, PACKET_BITS, PACKETS,
+    PACKETS_MASK, TRANSLATED, WINDOWS, WORDS, decision, marks, opened, originator,
 };
-pub(crate) use record::{Clock, Memory, Record};
+pub(crate) use record::{Clock, Memory, Record, Slot};
 
 const BUSY: u64 = 1;
 const WRITES_MASK: u64 = (1 << 32) - 1;
@@ -105,8 +107,8 @@ impl Entry {
         }
     }
 
-    /// A consistent copy, with the generation it belongs to; `None` for a free slot, or one that was
-    /// written through all of the attempts.
+    /// A consistent copy, with the generation it belongs to; `None` for a free slot, an alias, or a flow
+    /// that was written through all of the attempts.
     pub(crate) fn snapshot(&self) -> Option<(Generation, Record)> {
         const ATTEMPTS: u32 = 1000;
         let backoff = Backoff::new();
@@ -120,7 +122,7 @@ impl Entry {
                 let words = std::array::from_fn(|index| self.words[index].load(Ordering::Relaxed));
                 fence(Ordering::Acquire);
                 if self.version.load(Ordering::Relaxed) == version {
-                    return Some((generation, Record::unpack(&words)));
+                    return (words[NAME] & ALIAS == 0).then(|| (generation, Record::unpack(&words)));
                 }
             }
             backoff.snooze();
@@ -128,13 +130,39 @@ impl Entry {
         None
     }
 
-    /// Fills a free slot. The caller holds the bucket's lock, so nobody else fills or frees it.
+    /// Whether the slot holds an alias, if it holds anything.
+    #[inline]
+    pub(crate) fn is_alias(&self) -> bool {
+        self.words[NAME].load(Ordering::Relaxed) & ALIAS != 0
+    }
+
+    /// The alias in the slot. Nothing in one changes while it is there.
+    #[inline]
+    pub(crate) fn alias(&self) -> Option<(Generation, Alias)> {
+        let generation = self.generation();
+        let alias = Alias::unpack(|index| self.words[index].load(Ordering::Relaxed));
+        let is_alias = self.is_alias();
+        fence(Ordering::Acquire);
+        let unchanged = (self.version.load(Ordering::Relaxed) >> 32) as u32 == generation.0;
+        (is_alias && unchanged && generation.is_live()).then_some((generation, alias))
+    }
+
+    /// Fills a free slot with a flow. The caller holds the bucket's lock, so nobody else fills or frees it.
     pub(crate) fn fill(&self, record: &Record) -> Generation {
+        self.fill_words(record.pack())
+    }
+
+    /// The same, with an alias.
+    pub(crate) fn fill_alias(&self, alias: &Alias) -> Generation {
+        self.fill_words(alias.pack())
+    }
+
+    fn fill_words(&self, words: [u64; WORDS]) -> Generation {
         let generation = Generation(self.generation().0.wrapping_add(1));
         debug_assert!(generation.is_live());
         // Pairs with the fence of `generation_of`: who reads a new word sees the slot was free.
         fence(Ordering::Release);
-        for (word, value) in self.words.iter().zip(record.pack()) {
+        for (word, value) in self.words.iter().zip(words) {
             word.store(value, Ordering::Relaxed);
         }
         self.version.store(u64::from(generation.0) << 32, Ordering::Release);
@@ -236,6 +264,24 @@ impl Locked<'_> {
         }
     }
 
+    /// Where the flow's alias is.
+    #[inline]
+    pub(crate) fn partner(&self) -> Option<Slot> {
+        if self.word(NAME) & TRANSLATED == 0 { None } else { self.recorded_partner() }
+    }
+
+    fn recorded_partner(&self) -> Option<Slot> {
+        record::partner(&std::array::from_fn(|index| self.word(index)))
+    }
+
+    pub(crate) fn set_partner(&self, partner: Slot) {
+        let mut words = std::array::from_fn(|index| self.word(index));
+        record::set_partner(&mut words, partner);
+        for index in [NAME, CLOCK, BYTES, BYTES + 1] {
+            self.set_word(index, words[index]);
+        }
+    }
+
     /// Counts one packet.
     #[inline]
     pub(crate) fn count(&self, direction: Direction, len_bytes: u32) {
@@ -243,8 +289,9 @@ impl Locked<'_> {
         let packets = self.word(PACKETS + side);
         let counted = packets.wrapping_add(1) & PACKETS_MASK;
         self.set_word(PACKETS + side, packets & !PACKETS_MASK | counted);
-        let bytes = self.word(BYTES + side).wrapping_add(u64::from(len_bytes));
-        self.set_word(BYTES + side, bytes);
+        let bytes = self.word(BYTES + side);
+        let counted = bytes.wrapping_add(u64::from(len_bytes)) & BYTES_MASK;
+        self.set_word(BYTES + side, bytes & !BYTES_MASK | counted);
     }
 
     /// Frees the slot. The caller holds the bucket's lock and takes the tag away.

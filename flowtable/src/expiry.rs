@@ -45,6 +45,11 @@ impl FlowTable {
 
     fn expire_slot(&self, slot: usize, tick: u64) -> bool {
         let entry = &self.entries[slot];
+        if entry.is_alias() {
+            // Not a flow, and not counted as one.
+            self.end_stale(slot);
+            return false;
+        }
         let generation = entry.generation();
         self.has_expired(entry.clock(), tick)
             && self

@@ -11,9 +11,12 @@
 //! | 48, 56 | when it opened and when it had its last packet, in nanoseconds |
 //! | 64, 80 | packets and bytes: original, reply |
 //! | 96 | the tracker's words |
+//! | 120, 124 | why the egress side and the ingress side allowed it |
+//! | 128, 144 | what the originator calls the other end, if it does: address, port |
+//! | 146 | 0 |
 //!
 //! [`EXPORT_FORMAT`] changes with this table, with the numbers of states and with what trackers
-//! keep. The verdict is left out: rules are numbered by snapshot, so it would mean nothing.
+//! keep. The epoch is left out: it is a number of the table's own gateway.
 
 use thiserror::Error;
 
@@ -23,16 +26,19 @@ use crate::key::Key;
 use crate::stats::bump;
 use crate::table::FlowTable;
 use crate::timeout::{tick, tick_start};
-use crate::{Addr, Assurance, Decision, Epoch, FlowId, FlowState, IpProtocol, Time, Tuple, Way};
+use crate::{
+    Addr, Assurance, Decision, Epoch, FlowId, FlowState, IpProtocol, OpenError, Target, Time, Tuple, Way,
+};
 
 /// Says how exported flows are to be read.
-pub const EXPORT_FORMAT: u32 = 2;
+pub const EXPORT_FORMAT: u32 = 4;
 
 /// Bytes of an exported flow.
-pub const EXPORT_LEN_BYTES: usize = 120;
+pub const EXPORT_LEN_BYTES: usize = 152;
 
 const ASSURED: u8 = 1;
 const BRIDGE: u8 = 2;
+const CALLED: u8 = 4;
 
 /// A flow on its way from one table to another on the same clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,13 +46,15 @@ pub struct ExportedFlow {
     original: Tuple,
     state: FlowState,
     assurance: Assurance,
-    way: Way,
-    owner: u16,
+    /// Why it was allowed, as its own gateway numbers it: whoever takes the flow in elsewhere puts in
+    /// what that means there. The epoch is 0 after [`ExportedFlow::from_bytes`].
+    pub decision: Decision,
     opened: Time,
     last_seen: Time,
     packets: [u64; 2],
     bytes: [u64; 2],
     memory: Memory,
+    called: Option<Target>,
 }
 
 /// Why a flow was not taken in.
@@ -83,27 +91,28 @@ pub enum MalformedFlow {
 }
 
 impl FlowTable {
-    /// Every flow, each consistent in itself.
+    /// Every flow but those that policy has cut, each consistent in itself.
     pub fn export(&self) -> impl Iterator<Item = ExportedFlow> {
-        self.entries.iter().filter_map(|entry| {
-            let (_, record) = entry.snapshot()?;
+        self.entries.iter().enumerate().filter_map(|(slot, entry)| {
+            let (generation, record) =
+                entry.snapshot().filter(|(_, record)| record.clock.state != FlowState::Denied)?;
+            let id = FlowId::new(slot, generation);
             Some(ExportedFlow {
                 original: record.original(),
                 state: record.clock.state,
                 assurance: record.clock.assurance,
-                way: record.decision.way,
-                owner: record.decision.owner,
+                decision: record.decision,
                 opened: tick_start(record.opened),
                 last_seen: tick_start(record.clock.last_seen),
                 packets: record.packets,
                 bytes: record.bytes,
                 memory: record.memory,
+                called: record.partner.and_then(|partner| self.called(id, partner)),
             })
         })
     }
 
-    /// Takes in a flow as it was, but for its verdict: it has none, and its epoch is 0, so that it
-    /// is decided when it is next looked at. It counts for its owner whatever the quota.
+    /// Takes in a flow as it was, its decision as it is. It counts for its owner whatever the quota.
     pub fn import(&self, flow: &ExportedFlow, now: Time) -> Result<FlowId, ImportError> {
         let (key, originator) = Key::of(&flow.original);
         let key = if key.needs_asker() { key.asked_by(originator) } else { key };
@@ -119,26 +128,54 @@ impl FlowTable {
         if let Some((slot, generation)) = self.locate(&key, &place) {
             return Err(ImportError::Exists(FlowId::new(slot, generation)));
         }
-        let Some(slot) = self.room(&place, tick_now) else {
+        let Some(slot) = self.room(&place, tick_now, None) else {
             bump(&self.counters.full);
             return Err(ImportError::Full);
         };
-        self.quotas.adopt(flow.owner, flow.state);
+        self.quotas.adopt(flow.decision.owner, flow.state);
         let generation = self.entries[slot].fill(&Record {
             key,
             originator,
-            decision: Decision { epoch: Epoch(0), egress: 0, ingress: 0, way: flow.way, owner: flow.owner },
+            decision: flow.decision,
             clock,
             opened: tick(flow.opened.min(last_seen)),
             packets: flow.packets,
             bytes: flow.bytes,
             memory: flow.memory,
+            partner: None,
         });
         if let Some(bucket) = lock.of(slot / WAYS) {
             bucket.occupy(slot % WAYS, place.tag);
         }
         bump(&self.counters.opened);
-        Ok(FlowId::new(slot, generation))
+        drop(lock);
+        let id = FlowId::new(slot, generation);
+        match flow.called {
+            None => Ok(id),
+            Some(called) => self.import_name(flow, called, id, now),
+        }
+    }
+}
+
+impl FlowTable {
+    /// Without its other name a flow is of no use to its originator, so it has both or is not there.
+    fn import_name(
+        &self,
+        flow: &ExportedFlow,
+        called: Target,
+        id: FlowId,
+        now: Time,
+    ) -> Result<FlowId, ImportError> {
+        let Tuple { destination: addr, destination_port: port, .. } = flow.original;
+        let (destination, destination_port) = (called.addr, called.port);
+        let (key, originator) = Key::of(&Tuple { destination, destination_port, ..flow.original });
+        self.call(key, originator, id, Target { addr, port }, now).map_err(|error| {
+            self.remove(id);
+            match error {
+                OpenError::Exists(other) => ImportError::Exists(other),
+                OpenError::Full | OpenError::NotAnOpener(_) | OpenError::Quota(_) => ImportError::Full,
+            }
+        })
     }
 }
 
@@ -157,14 +194,22 @@ impl ExportedFlow {
         put(&source_port.to_le_bytes());
         put(&destination_port.to_le_bytes());
         let assured = if self.assurance == Assurance::Assured { ASSURED } else { 0 };
-        let bridge = if self.way == Way::Bridge { BRIDGE } else { 0 };
-        put(&[protocol.0, self.state.code(), assured | bridge, 0]);
-        for half in [self.owner, self.memory.marks[0], self.memory.marks[1], 0] {
+        let Decision { egress, ingress, way, owner, .. } = self.decision;
+        let bridge = if way == Way::Bridge { BRIDGE } else { 0 };
+        let called = if self.called.is_some() { CALLED } else { 0 };
+        put(&[protocol.0, self.state.code(), assured | bridge | called, 0]);
+        for half in [owner, self.memory.marks[0], self.memory.marks[1], 0] {
             put(&half.to_le_bytes());
         }
         let times = [self.opened.nanos(), self.last_seen.nanos()];
         for word in times.into_iter().chain(self.packets).chain(self.bytes).chain(self.memory.words) {
             put(&word.to_le_bytes());
+        }
+        put(&egress.to_le_bytes());
+        put(&ingress.to_le_bytes());
+        if let Some(Target { addr, port }) = self.called {
+            put(&addr.bits().to_le_bytes());
+            put(&port.to_le_bytes());
         }
         bytes
     }
@@ -176,14 +221,15 @@ impl ExportedFlow {
         let (source_port, destination_port) = (rest.u16(), rest.u16());
         let [protocol, state, bits, reserved] = rest.take();
         let (owner, marks) = (rest.u16(), [rest.u16(), rest.u16()]);
-        if bits & !(ASSURED | BRIDGE) != 0 || reserved != 0 || rest.u16() != 0 {
+        if bits & !(ASSURED | BRIDGE | CALLED) != 0 || reserved != 0 || rest.u16() != 0 {
             return Err(MalformedFlow::Reserved);
         }
         let (opened, last_seen) = (Time::from_nanos(rest.u64()), Time::from_nanos(rest.u64()));
         if last_seen < opened {
             return Err(MalformedFlow::Times);
         }
-        let flow = Self {
+        let way = if bits & BRIDGE == 0 { Way::Shortcut } else { Way::Bridge };
+        let mut flow = Self {
             original: Tuple {
                 source,
                 destination,
@@ -193,14 +239,20 @@ impl ExportedFlow {
             },
             state: state_of(protocol, state).ok_or(MalformedFlow::State { protocol, state })?,
             assurance: if bits & ASSURED == 0 { Assurance::Tentative } else { Assurance::Assured },
-            way: if bits & BRIDGE == 0 { Way::Shortcut } else { Way::Bridge },
-            owner,
+            decision: Decision { epoch: Epoch(0), egress: 0, ingress: 0, way, owner },
             opened,
             last_seen,
             packets: [rest.u64(), rest.u64()],
             bytes: [rest.u64(), rest.u64()],
             memory: Memory { marks, words: [rest.u64(), rest.u64(), rest.u64()] },
+            called: None,
         };
+        (flow.decision.egress, flow.decision.ingress) = (rest.u32(), rest.u32());
+        let called = Target { addr: Addr::from_bits(rest.u128()), port: rest.u16() };
+        flow.called = (bits & CALLED != 0).then_some(called);
+        if rest.0.iter().any(|byte| *byte != 0) || (flow.called.is_none() && called != Target::default()) {
+            return Err(MalformedFlow::Reserved);
+        }
         Ok(flow)
     }
 }
@@ -215,6 +267,7 @@ fn state_of(protocol: u8, code: u8) -> Option<FlowState> {
         FlowState::Sctp(_) => IpProtocol(protocol) == IpProtocol::SCTP,
         FlowState::Icmp(_) => matches!(IpProtocol(protocol), IpProtocol::ICMP | IpProtocol::ICMPV6),
         FlowState::Other(_) => true,
+        FlowState::Denied => false,
     };
     (fits && state.code() == code).then_some(state)
 }
@@ -234,6 +287,10 @@ impl Reader<'_> {
         u16::from_le_bytes(self.take())
     }
 
+    fn u32(&mut self) -> u32 {
+        u32::from_le_bytes(self.take())
+    }
+
     fn u64(&mut self) -> u64 {
         u64::from_le_bytes(self.take())
     }
@@ -243,4 +300,4 @@ impl Reader<'_> {
     }
 }
 
-const _: () = assert!(EXPORT_LEN_BYTES == 2 * 16 + 2 * 2 + 4 + 4 * 2 + 9 * 8);
+const _: () = assert!(EXPORT_LEN_BYTES == 2 * 16 + 2 * 2 + 4 + 4 * 2 + 9 * 8 + 2 * 4 + 24);

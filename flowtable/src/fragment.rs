@@ -4,7 +4,13 @@
 //! only if it overlaps nothing that was allowed before. An overlap refuses the whole datagram
 //! (RFC 5722, section 4; RFC 8200, 4.5), for IPv4 too, where nobody sends them in good faith
 //! either (RFC 1858, RFC 3128). An exact repetition is no overlap: a fragment may pass the table twice.
+//!
+//! An owner with as many datagrams under way as its share can begin another one only in place of one of
+//! its own, and in a full bucket too its own make way first: whoever sends first fragments without end
+//! loses its own datagrams and nobody else's.
 
+mod owners;
+mod room;
 mod runs;
 
 use std::sync::{Mutex, PoisonError};
@@ -17,6 +23,8 @@ use crate::stats::bump;
 use crate::sync::{AtomicU64, Ordering};
 use crate::{Addr, HashSecret, IpProtocol, Time, Tuple};
 
+use owners::Owners;
+use room::oldest_under_way;
 use runs::{Fit, Runs};
 
 /// How long a datagram's fragments may take (`net/ipv4/ip_fragment.c`, `IP_FRAG_TIME`).
@@ -27,9 +35,14 @@ const MAX_END_BYTES: u32 = 65_535;
 
 const WAYS: usize = 8;
 
+type Bucket = [Option<Datagram>; WAYS];
+
 /// What the fragments of one datagram have in common (RFC 791, 3.2; RFC 8200, 4.5).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct FragmentKey {
+    /// Where it was seen, as the dataplane numbers it: what passes two ports is two datagrams. Quotas
+    /// count by it.
+    pub owner: u16,
     /// Source address.
     pub source: Addr,
     /// Destination address.
@@ -48,6 +61,8 @@ pub enum First {
     Recorded,
     /// It overlaps the datagram that is there; the whole of it is refused from now on.
     Overlap,
+    /// Not recorded: its owner has as many datagrams under way as its share, and none that could make way.
+    OverQuota,
 }
 
 /// What a later fragment may do.
@@ -73,6 +88,8 @@ pub struct FragmentStats {
     pub overlapping: u64,
     /// Datagrams forgotten before their time to make room.
     pub evicted: u64,
+    /// First fragments not recorded because their owner had its share under way.
+    pub over_quota: u64,
 }
 
 /// Remembers the datagrams whose fragments are under way.
@@ -80,8 +97,9 @@ pub struct FragmentStats {
 /// Fragments are rare and cost their receiver more than this table, so a bucket is read and
 /// written under its lock.
 pub struct FragmentTable {
-    buckets: Box<[Mutex<[Option<Datagram>; WAYS]>]>,
+    buckets: Box<[Mutex<Bucket>]>,
     hash: KeyedHash,
+    owners: Owners,
     counters: Counters,
 }
 
@@ -91,6 +109,7 @@ struct Counters {
     completed: AtomicU64,
     overlapping: AtomicU64,
     evicted: AtomicU64,
+    over_quota: AtomicU64,
 }
 
 #[derive(Clone, Copy)]
@@ -120,23 +139,27 @@ enum More {
 }
 
 impl FragmentTable {
-    /// A table of at least `capacity` datagrams, which will not allocate again.
+    /// A table of at least `capacity` datagrams, which will not allocate again. An owner's share is a
+    /// sixteenth of it, but no less than 8.
     pub fn new(capacity: usize, secret: HashSecret) -> Result<Self, ConfigError> {
         if !(1..=MAX_CAPACITY).contains(&capacity) {
             return Err(ConfigError::Capacity { capacity });
         }
+        let bucket_count = capacity.div_ceil(WAYS);
         Ok(Self {
-            buckets: (0..capacity.div_ceil(WAYS)).map(|_| Mutex::new([None; WAYS])).collect(),
+            buckets: (0..bucket_count).map(|_| Mutex::new([None; WAYS])).collect(),
             hash: KeyedHash::new(secret),
+            owners: Owners::new(bucket_count * WAYS),
             counters: Counters::default(),
         })
     }
 
     /// Records a first fragment that was allowed: it covers the bytes up to `end_offset_bytes`, and
     /// `payload` is what its followers will be told. One that is repeated brings its payload anew.
-    /// In a full bucket a complete datagram makes way, or else the oldest.
+    /// In a full bucket a complete datagram makes way, or else the owner's oldest, or else the oldest.
     pub fn first(&self, key: FragmentKey, end_offset_bytes: u32, payload: u64, now: Time) -> First {
         self.with_bucket(&key, |datagrams| {
+            self.forget_expired(datagrams, now);
             if let Some(datagram) = live(datagrams, &key, now)
                 && datagram.progress != Progress::Complete
             {
@@ -149,6 +172,15 @@ impl FragmentTable {
                     Follow::Unknown | Follow::Overlap => First::Overlap,
                 };
             }
+            if self.owners.charge(key.owner).is_err() {
+                let Some(own) = oldest_under_way(datagrams, key.owner) else {
+                    bump(&self.counters.over_quota);
+                    return First::OverQuota;
+                };
+                // One for the other.
+                bump(&self.counters.evicted);
+                *own = None;
+            }
             let mut datagram = Datagram {
                 key,
                 payload,
@@ -157,9 +189,10 @@ impl FragmentTable {
                 runs: Runs::default(),
                 end: None,
             };
-            let covered = self.cover(&mut datagram, 0, end_offset_bytes, More::Follow);
+            let slot = self.room(datagrams, &key);
             bump(&self.counters.recorded);
-            *self.room(datagrams, &key, now) = Some(datagram);
+            let covered = self.cover(&mut datagram, 0, end_offset_bytes, More::Follow);
+            *slot = Some(datagram);
             if covered == Follow::Overlap { First::Overlap } else { First::Recorded }
         })
     }
@@ -185,6 +218,7 @@ impl FragmentTable {
             completed: load(&self.counters.completed),
             overlapping: load(&self.counters.overlapping),
             evicted: load(&self.counters.evicted),
+            over_quota: load(&self.counters.over_quota),
         }
     }
 
@@ -213,6 +247,9 @@ impl FragmentTable {
         match fit {
             Fit::Scattered => return Follow::Unknown,
             Fit::Overlap => {
+                if !datagram.is_under_way() {
+                    self.owners.readmit(datagram.key.owner);
+                }
                 datagram.progress = Progress::Refused;
                 bump(&self.counters.overlapping);
                 return Follow::Overlap;
@@ -224,35 +261,13 @@ impl FragmentTable {
         }
         if datagram.progress == Progress::Open && datagram.end == Some(datagram.runs.covered_bytes()) {
             datagram.progress = Progress::Complete;
+            self.owners.release(datagram.key.owner);
             bump(&self.counters.completed);
         }
         Follow::Allowed(datagram.payload)
     }
 
-    /// The slot for a new datagram: its own, a free one, or the one that is missed least.
-    fn room<'a>(
-        &self,
-        datagrams: &'a mut [Option<Datagram>; WAYS],
-        key: &FragmentKey,
-        now: Time,
-    ) -> &'a mut Option<Datagram> {
-        let cost = |slot: &Option<Datagram>| match slot {
-            Some(datagram) if datagram.key == *key => None,
-            None => Some((Progress::Complete, Time::default())),
-            Some(datagram) if datagram.has_expired(now) => Some((Progress::Complete, Time::default())),
-            Some(datagram) => Some((datagram.progress, datagram.since)),
-        };
-        let cheapest = (0..WAYS).min_by_key(|&way| cost(&datagrams[way])).unwrap_or(0);
-        let slot = &mut datagrams[cheapest];
-        if slot
-            .is_some_and(|old| old.key != *key && old.progress != Progress::Complete && !old.has_expired(now))
-        {
-            bump(&self.counters.evicted);
-        }
-        slot
-    }
-
-    fn with_bucket<T>(&self, key: &FragmentKey, act: impl FnOnce(&mut [Option<Datagram>; WAYS]) -> T) -> T {
+    fn with_bucket<T>(&self, key: &FragmentKey, act: impl FnOnce(&mut Bucket) -> T) -> T {
         // Bucket lines need no order of the two ends; the identification takes the ports' place.
         let (flow, _) = Key::of(&Tuple {
             source: key.source,
@@ -261,7 +276,8 @@ impl FragmentTable {
             destination_port: 0,
             protocol: key.protocol,
         });
-        let hash = self.hash.of(&Key { ends: flow.ends | u64::from(key.identification), ..flow });
+        let number = u64::from(key.identification) | u64::from(key.owner) << Key::ENDS_BITS;
+        let hash = self.hash.of(&Key { ends: flow.ends | number, ..flow });
         let bucket = (((hash >> 32) * self.buckets.len() as u64) >> 32) as usize;
         // A panic cannot leave a datagram half-written: each is assigned whole.
         act(&mut self.buckets[bucket].lock().unwrap_or_else(PoisonError::into_inner))
@@ -272,13 +288,14 @@ impl Datagram {
     fn has_expired(&self, now: Time) -> bool {
         now.since(self.since) > TIMEOUT
     }
+
+    /// Whether more of it may come, which is what counts for its owner.
+    fn is_under_way(&self) -> bool {
+        self.progress != Progress::Complete
+    }
 }
 
-fn live<'a>(
-    datagrams: &'a mut [Option<Datagram>; WAYS],
-    key: &FragmentKey,
-    now: Time,
-) -> Option<&'a mut Datagram> {
+fn live<'a>(datagrams: &'a mut Bucket, key: &FragmentKey, now: Time) -> Option<&'a mut Datagram> {
     datagrams.iter_mut().flatten().find(|datagram| datagram.key == *key && !datagram.has_expired(now))
 }
 

@@ -10,9 +10,11 @@ use std::time::Duration;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config as Orders, MaxSteps, Runner, thread};
 
+use crate::sync::{AtomicU64, Ordering};
 use crate::{
-    Addr, Config, Decision, Epoch, ExpiryCursor, FlowTable, FlowView, HashSecret, IpProtocol, OpenError,
-    Packet, Quota, Time, Timeouts, Track, Transport, Tuple, Usage, Way,
+    Addr, Config, Decision, Epoch, ExpiryCursor, FlowState, FlowTable, FlowView, HashSecret, IpProtocol,
+    OpenError, Packet, Quota, Rewrite, Target, TcpFlags, TcpSegment, Time, Timeouts, Track, Transport, Tuple,
+    Usage, Way,
 };
 
 const OWNERS: u16 = 4;
@@ -32,12 +34,11 @@ fn explore(threads: impl Fn() + Send + Sync + 'static) {
 }
 
 fn table(capacity: usize) -> Arc<FlowTable> {
-    let config = Config {
-        capacity,
-        secret: HashSecret([1, 2]),
-        timeouts: Timeouts::default(),
-        pickup_until: Time::default(),
-    };
+    table_until(capacity, Time::default())
+}
+
+fn table_until(capacity: usize, pickup_until: Time) -> Arc<FlowTable> {
+    let config = Config { capacity, secret: HashSecret([1, 2]), timeouts: Timeouts::default(), pickup_until };
     Arc::new(FlowTable::new(config).unwrap().with_quota(Quota { flows: 9, half_open: 9 }))
 }
 
@@ -60,6 +61,13 @@ fn udp(flow: u16) -> Packet {
         protocol: IpProtocol::UDP,
     };
     Packet { tuple, transport: Transport::Udp, len_bytes: LEN_BYTES }
+}
+
+fn tcp(flow: u16, flags: TcpFlags) -> Packet {
+    let Packet { tuple, len_bytes, .. } = udp(flow);
+    let segment = TcpSegment { flags, window: 1000, ..TcpSegment::default() };
+    let tuple = Tuple { protocol: IpProtocol::TCP, ..tuple };
+    Packet { tuple, transport: Transport::Tcp(segment), len_bytes }
 }
 
 fn together(threads: Vec<Box<dyn FnOnce() + Send>>) {
@@ -90,7 +98,8 @@ fn assert_balanced(table: &FlowTable) {
     let tagged: u32 = table.buckets.iter().map(|bucket| bucket.occupied().size()).sum();
     assert_eq!(tagged as usize, table.len());
     for owner in 0..OWNERS {
-        let of_owner = |view: &&FlowView| view.decision.owner == owner;
+        let counts = |view: &FlowView| view.state != FlowState::Denied;
+        let of_owner = |view: &&FlowView| view.decision.owner == owner && counts(view);
         let own: Vec<_> = views.iter().filter(of_owner).collect();
         let half_open = own.iter().filter(|view| view.state.is_half_open()).count() as u32;
         assert_eq!(table.usage(owner), Usage { flows: own.len() as u32, half_open });
@@ -190,5 +199,102 @@ fn a_flow_ends_once_whoever_ends_it() {
         );
         assert_balanced(&table);
         assert_eq!((table.len(), table.stats().opened), (1, 2));
+    });
+}
+
+#[test]
+fn a_flow_and_its_other_name_come_and_go_together() {
+    const BECOMES: Target = Target { addr: Addr::from_v4([10, 0, 0, 3]), port: 5353 };
+    explore(|| {
+        let mut real = udp(1);
+        (real.tuple.destination, real.tuple.destination_port) = (BECOMES.addr, BECOMES.port);
+        let table = table(40);
+        let open = |table: &FlowTable, number| match table.open_translated(
+            &udp(1),
+            BECOMES,
+            decision(number),
+            NOW,
+        ) {
+            Ok(_) | Err(OpenError::Exists(_)) => {}
+            Err(error) => panic!("{error}"),
+        };
+        threads!(table;
+            open(&table, 1),
+            open(&table, 2),
+            {
+                if let Track::Known(known) = table.track(&udp(1), NOW) {
+                    assert_eq!(known.original, real.tuple);
+                    assert!(matches!(table.rewrite(&known), None | Some(Rewrite::Destination(_))));
+                    table.remove(known.id);
+                }
+                table.expire(&mut ExpiryCursor::default(), NOW, usize::MAX);
+            },
+        );
+        // Without a flow the name is stale, and goes when it is met.
+        table.track(&udp(1), NOW);
+        let names = table.entries.iter().filter(|entry| entry.alias().is_some()).count();
+        let tagged: u32 = table.buckets.iter().map(|bucket| bucket.occupied().size()).sum();
+        assert_eq!((names, tagged as usize), (table.len(), 2 * table.len()));
+        assert_eq!(
+            table.find(&udp(1).tuple).map(|found| found.0.id),
+            table.find(&real.tuple).map(|found| found.0.id)
+        );
+        for view in table.views() {
+            assert!(table.remove(view.id));
+        }
+        table.expire(&mut ExpiryCursor::default(), NOW, usize::MAX);
+        assert!(table.is_empty() && table.reserved() == 0);
+        assert_eq!(table.usage(1), Usage::default());
+    });
+}
+
+#[test]
+fn a_flow_is_cut_once_and_stays_so_for_its_segments() {
+    explore(|| {
+        let table = table_until(2, NOW.after(Duration::from_secs(1)));
+        let id = table.open(&tcp(1, TcpFlags::SYN), decision(1), NOW).unwrap();
+        let cuts = Arc::new(AtomicU64::new(0));
+        let cut = |number: u32| {
+            let (table, cuts) = (Arc::clone(&table), Arc::clone(&cuts));
+            move || _ = cuts.fetch_add(u64::from(table.cut(id, decision(number), NOW)), Ordering::Relaxed)
+        };
+        let segments = {
+            let table = Arc::clone(&table);
+            move || {
+                // The SYN again; once it is refused, it stays so, whatever else is under way.
+                let answers = [0; 3].map(|_| table.track(&tcp(1, TcpFlags::SYN), NOW));
+                let first = answers.iter().position(|answer| matches!(answer, Track::Denied(_)));
+                let rest = &answers[first.unwrap_or(answers.len())..];
+                assert!(rest.iter().all(|answer| matches!(answer, Track::Denied(_))), "{answers:?}");
+            }
+        };
+        together(vec![Box::new(cut(2)), Box::new(cut(6)), Box::new(segments)]);
+        assert_eq!(cuts.load(Ordering::Relaxed), 1);
+        assert_balanced(&table);
+        assert_eq!(table.views().next().unwrap().state, FlowState::Denied);
+    });
+}
+
+#[test]
+fn one_opens_in_place_of_what_was_cut() {
+    explore(|| {
+        let table = table_until(1, NOW.after(Duration::from_secs(1)));
+        let id = table.open(&tcp(1, TcpFlags::SYN), decision(1), NOW).unwrap();
+        let open = |table: &FlowTable, number| match table.open(&tcp(1, TcpFlags::SYN), decision(number), NOW)
+        {
+            Ok(_) | Err(OpenError::Exists(_)) => {}
+            Err(error) => panic!("{error}"),
+        };
+        threads!(table;
+            table.cut(id, decision(2), NOW),
+            open(&table, 3),
+            open(&table, 4),
+            table.redecide(id, decision(5)),
+        );
+        assert_balanced(&table);
+        assert_eq!(table.len(), 1);
+        let stats = table.stats();
+        assert_eq!(stats.opened, 1 + stats.reopened);
+        assert!(stats.reopened <= 1, "{stats:?}");
     });
 }

@@ -124,15 +124,19 @@ impl Key {
     /// The key of `tuple`, and which end of it sent the packet.
     #[inline]
     pub(crate) fn of(tuple: &Tuple) -> (Self, End) {
-        let source = (tuple.source, tuple.source_port);
-        let destination = (tuple.destination, tuple.destination_port);
-        let (low, high, sender) = if source <= destination {
-            (source, destination, End::Low)
-        } else {
-            (destination, source, End::High)
-        };
-        let ends = u64::from(low.1) | u64::from(high.1) << 16 | u64::from(tuple.protocol.0) << 32;
-        (Self { low: low.0, high: high.0, ends }, sender)
+        let (source, destination) = (tuple.source.bits(), tuple.destination.bits());
+        let (source_port, destination_port) = (tuple.source_port, tuple.destination_port);
+        // Arithmetic, no branches: which end sorts first is as good as random.
+        let (distance, is_above) = destination.overflowing_sub(source);
+        let is_swapped =
+            u8::from(is_above) | u8::from(distance == 0) & u8::from(destination_port < source_port);
+        let flip = (source ^ destination) & u128::from(is_swapped).wrapping_neg();
+        let port_flip = (source_port ^ destination_port) & u16::from(is_swapped).wrapping_neg();
+        let ends = u64::from(source_port ^ port_flip)
+            | u64::from(destination_port ^ port_flip) << 16
+            | u64::from(tuple.protocol.0) << 32;
+        let (low, high) = (Addr::from_bits(source ^ flip), Addr::from_bits(destination ^ flip));
+        (Self { low, high, ends }, if is_swapped == 1 { End::High } else { End::Low })
     }
 
     /// Whether the tuple alone does not name the flow, see [`Key::of_packet`].

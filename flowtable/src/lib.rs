@@ -12,15 +12,18 @@
 //!
 //! config     what a table is made from
 //! table      the flows, and what may be asked of them    open    recording, making room
-//! track      a packet meets its flow, or may open one    expiry  forgetting in slices
+//! meet       a packet meets its flow, one at a time or in batches
+//! track      what it does to the flow, or may do without    expiry  forgetting in slices
+//! deny       what policy has cut
 //! tcp  udp  icmp  sctp   what each protocol makes of a packet
+//! translate  flows with another name for one end
 //! state      where a flow stands       timeout   for how long
 //! view       a copy of a flow          stats     what became of them
 //! export     flows as bytes, and back
 //! quota      how many flows each owner may have
 //! bucket  entry  hash    the memory layout: tags, 128 bytes a flow, the keyed placement
 //!
-//! sync       atomics, which a test can replace
+//! sync       atomics, which a test can replace           interleavings  that test
 //!
 //! fragment   later fragments follow the first one
 //! ```
@@ -29,6 +32,7 @@ mod addr;
 mod bucket;
 mod config;
 mod decision;
+mod deny;
 mod entry;
 mod expiry;
 mod export;
@@ -36,6 +40,7 @@ mod fragment;
 mod hash;
 mod icmp;
 mod key;
+mod meet;
 mod open;
 mod packet;
 mod quota;
@@ -48,6 +53,7 @@ mod tcp;
 mod time;
 mod timeout;
 mod track;
+mod translate;
 mod udp;
 mod view;
 
@@ -62,13 +68,15 @@ pub use export::{EXPORT_FORMAT, EXPORT_LEN_BYTES, ExportedFlow, ImportError, Mal
 pub use fragment::{First, Follow, FragmentKey, FragmentStats, FragmentTable};
 pub use hash::HashSecret;
 pub use key::{Direction, IpProtocol, Tuple};
+pub use meet::Seek;
 pub use open::OpenError;
 pub use packet::{IcmpRole, Packet, TcpFlags, TcpSegment, Transport};
-pub use quota::{Exceeded, Quota, Usage};
+pub use quota::{Exceeded, Quota, UNLIMITED, Usage};
 pub use state::{Assurance, FlowState, ReplyState, SctpState, TcpState, UdpState};
 pub use stats::TableStats;
 pub use table::FlowTable;
 pub use time::Time;
 pub use timeout::Timeouts;
 pub use track::{Known, Refusal, Track};
+pub use translate::{Rewrite, Target};
 pub use view::{FlowId, FlowView};

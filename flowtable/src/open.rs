@@ -60,7 +60,8 @@ impl FlowTable {
     /// Records the flow that `packet` opens, with the verdict that lets it; the packet is its first.
     ///
     /// Without room, a flow of the same place that is over, half-open or at least not assured is
-    /// given up for it; an assured flow never is.
+    /// given up for it; an assured flow never is. A flow on the same ports that policy has cut makes way:
+    /// whoever calls this has asked policy again.
     pub fn open(&self, packet: &Packet, decision: Decision, now: Time) -> Result<FlowId, OpenError> {
         self.may_open(packet, now).map_err(OpenError::NotAnOpener)?;
         let (key, sender) = Key::of_packet(packet);
@@ -71,6 +72,10 @@ impl FlowTable {
         let (state, memory) = track::opening(packet);
         let existing = self.locate(&key, &place);
         let slot = if let Some((slot, generation)) = existing {
+            if let Some((_, alias)) = self.entries[slot].alias() {
+                // The flow that this name is for is there, or the name is a moment from being taken away.
+                return Err(OpenError::Exists(alias.flow));
+            }
             let flow = self.entries[slot].lock(generation);
             match flow {
                 Some(flow) if self.has_expired(flow.clock(), tick) => {
@@ -85,12 +90,18 @@ impl FlowTable {
                     })?;
                     slot
                 }
+                Some(flow) if flow.clock().state == FlowState::Denied => {
+                    self.charge(decision.owner, state)?;
+                    self.retire(flow);
+                    bump(&self.counters.reopened);
+                    slot
+                }
                 // Both locks are held: the flow cannot have gone meanwhile.
                 _ => return Err(OpenError::Exists(FlowId::new(slot, generation))),
             }
         } else {
             self.charge(decision.owner, state)?;
-            self.room(&place, tick).ok_or_else(|| {
+            self.room(&place, tick, None).ok_or_else(|| {
                 self.quotas.release(decision.owner, state);
                 bump(&self.counters.full);
                 OpenError::Full
@@ -106,6 +117,7 @@ impl FlowTable {
             packets: [1, 0],
             bytes: [u64::from(packet.len_bytes), 0],
             memory,
+            partner: None,
         });
         if let Some(bucket) = lock.of(slot / WAYS) {
             bucket.occupy(slot % WAYS, place.tag);
@@ -141,8 +153,8 @@ impl FlowTable {
         PlaceLock { locks, buckets: place.buckets }
     }
 
-    /// A slot for a new flow, counted in: a free one, or one whose flow is given up.
-    pub(crate) fn room(&self, place: &Place, tick: u64) -> Option<usize> {
+    /// A slot for a new flow, counted in: a free one, or one whose flow is given up, but for `kept`.
+    pub(crate) fn room(&self, place: &Place, tick: u64, kept: Option<FlowId>) -> Option<usize> {
         let vacant = place.buckets.map(|bucket| self.buckets[bucket].vacant());
         let emptier = match vacant.each_ref().map(Ways::size) {
             [first, _] if first > RESERVED_WAYS => 0,
@@ -151,19 +163,29 @@ impl FlowTable {
         let free = vacant[emptier].clone().next().map(|way| place.buckets[emptier] * WAYS + way);
         match free {
             Some(slot) if self.reserve().is_ok() => Some(slot),
-            _ => self.evict(place, tick),
+            _ => self.evict(place, tick, kept),
         }
     }
 
     /// Gives up one flow of the place. Which one is as good as random (the order of slots is not
     /// the order of arrival), as in nf_conntrack's `early_drop`.
-    fn evict(&self, place: &Place, tick: u64) -> Option<usize> {
+    fn evict(&self, place: &Place, tick: u64, kept: Option<FlowId>) -> Option<usize> {
         for wanted in [Dispensable::AtOnce, Dispensable::IfNeedBe] {
             for bucket in place.buckets {
                 for way in self.buckets[bucket].occupied() {
                     let slot = bucket * WAYS + way;
                     let entry = &self.entries[slot];
-                    if self.dispensable(entry.clock(), tick) != Some(wanted) {
+                    if let Some((generation, alias)) = entry.alias() {
+                        let stale = self.is_stale(&alias).then(|| entry.lock(generation)).flatten();
+                        if let Some(alias) = stale {
+                            alias.retire();
+                            self.uncount_alias();
+                            return Some(slot);
+                        }
+                        continue;
+                    }
+                    let is_kept = kept.is_some_and(|kept| kept.slot() == slot);
+                    if is_kept || self.dispensable(entry.clock(), tick) != Some(wanted) {
                         continue;
                     }
                     let Some(flow) = entry.lock(entry.generation()) else { continue };

@@ -1,16 +1,20 @@
 //! How many flows each owner may have, so that one pod cannot starve the others.
 //!
-//! The owner is the opaque [`Decision::port`](crate::Decision::port). A flow counts for it from when it
-//! opens until it has ended, in whichever way; a flow that has expired, but was not collected yet, still
-//! counts. Known packets touch the count only when they take a flow into or out of its opening.
+//! The owner is the opaque [`Decision::owner`](crate::Decision::owner). A flow counts for it from when it
+//! opens until it is over, or has ended in whichever way, or policy has cut it; a flow that has expired,
+//! but was not collected yet, still counts. Known packets touch the count only when they take a flow into
+//! or out of its opening, or end it.
 
 use crate::FlowState;
 use crate::sync::{AtomicU64, Ordering};
 
+/// An owner with this bit is counted, but not limited.
+pub const UNLIMITED: u16 = 1 << 15;
+
 /// The most flows that one owner may have at a time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Quota {
-    /// Flows in any state.
+    /// Flows that are not over.
     pub flows: u32,
     /// Of these, flows that are not answered or whose handshake is not over.
     pub half_open: u32,
@@ -19,7 +23,7 @@ pub struct Quota {
 /// The flows that one owner has now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Usage {
-    /// Flows in any state.
+    /// Flows that are not over.
     pub flows: u32,
     /// Of these, flows that are not answered or whose handshake is not over.
     pub half_open: u32,
@@ -62,6 +66,9 @@ impl Quotas {
         let mut exceeded = Exceeded::Flows;
         let admit = |word: u64| {
             let usage = Usage::unpack(word);
+            if owner & UNLIMITED != 0 {
+                return Some(word + weight(state));
+            }
             if usage.flows >= limited.quota.flows {
                 exceeded = Exceeded::Flows;
                 return None;
@@ -95,10 +102,10 @@ impl Quotas {
     #[inline]
     pub(crate) fn follow(&self, owner: u16, from: FlowState, to: FlowState) {
         let Some(limited) = &self.0 else { return };
-        match (from.is_half_open(), to.is_half_open()) {
-            (true, false) => _ = limited.owner(owner).fetch_sub(1, Ordering::Relaxed),
-            (false, true) => _ = limited.owner(owner).fetch_add(1, Ordering::Relaxed),
-            (true, true) | (false, false) => {}
+        let (from, to) = (weight(from), weight(to));
+        if from != to {
+            // Less is more by what is missing to the modulus.
+            limited.owner(owner).fetch_add(to.wrapping_sub(from), Ordering::Relaxed);
         }
     }
 
@@ -132,6 +139,10 @@ impl Usage {
 
 /// What a flow in `state` adds to its owner's word.
 #[inline]
-fn weight(state: FlowState) -> u64 {
-    FLOW + u64::from(state.is_half_open())
+const fn weight(state: FlowState) -> u64 {
+    match state {
+        // Remembered for stragglers only, and the first to make way.
+        state if state.is_finished() => 0,
+        state => FLOW + state.is_half_open() as u64,
+    }
 }

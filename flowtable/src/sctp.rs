@@ -147,10 +147,12 @@ fn advance(
             }
         }
         // An INIT that is refused is answered with the tag it proposed, which was not read: then
-        // there is nothing to lose.
-        (chunk::ABORT, CookieWait) => {
-            return Ok(if direction == Direction::Reply { Closed } else { CookieWait });
+        // there is nothing to lose. It is known from now on: the same packet may come again.
+        (chunk::ABORT, CookieWait) if direction == Direction::Reply => {
+            tags.seen[direction.index()] = tag;
+            return Ok(Closed);
         }
+        (chunk::ABORT, CookieWait) => return Ok(CookieWait),
         (chunk::ABORT, _) if tags.know(tag) => return Ok(Closed),
         (chunk::SHUTDOWN_COMPLETE, ShutdownAckSent | Closed) if tags.know(tag) => return Ok(Closed),
         (chunk::SHUTDOWN_COMPLETE, _) if tags.know(tag) => return Ok(state),

@@ -103,16 +103,20 @@ pub enum FlowState {
     Sctp(SctpState),
     /// Any other protocol.
     Other(ReplyState),
+    /// Cut by policy, and kept so that none of its segments is taken for an opening one, see
+    /// [`FlowTable::cut`](crate::FlowTable::cut).
+    Denied,
 }
 
 const UDP: u8 = TcpState::COUNT;
 const ICMP: u8 = UDP + UdpState::COUNT;
 const SCTP: u8 = ICMP + ReplyState::COUNT;
 const OTHER: u8 = SCTP + SctpState::COUNT;
+const DENIED: u8 = OTHER + ReplyState::COUNT;
 
 /// Bits of a state's code in an entry.
 pub(crate) const CODE_BITS: u32 = 5;
-const _: () = assert!(OTHER + ReplyState::COUNT <= 1 << CODE_BITS);
+const _: () = assert!(DENIED < 1 << CODE_BITS);
 
 impl FlowState {
     /// The state's name, as conntrack tools print it.
@@ -122,6 +126,7 @@ impl FlowState {
             Self::Udp(state) => state.name(),
             Self::Icmp(state) | Self::Other(state) => state.name(),
             Self::Sctp(state) => state.name(),
+            Self::Denied => "DENIED",
         }
     }
 
@@ -134,6 +139,7 @@ impl FlowState {
             Self::Icmp(state) => ICMP + state as u8,
             Self::Sctp(state) => SCTP + state as u8,
             Self::Other(state) => OTHER + state as u8,
+            Self::Denied => DENIED,
         }
     }
 
@@ -154,6 +160,8 @@ impl FlowState {
             Self::Sctp(state)
         } else if let Some(state) = ReplyState::from_index(code - OTHER) {
             Self::Other(state)
+        } else if code == DENIED {
+            Self::Denied
         } else {
             Self::Other(ReplyState::Unreplied)
         }
@@ -183,7 +191,10 @@ impl FlowState {
     /// Whether the flow is over and is only remembered for stragglers.
     #[inline]
     pub(crate) const fn is_finished(self) -> bool {
-        matches!(self, Self::Tcp(TcpState::TimeWait | TcpState::Close) | Self::Sctp(SctpState::Closed))
+        matches!(
+            self,
+            Self::Tcp(TcpState::TimeWait | TcpState::Close) | Self::Sctp(SctpState::Closed) | Self::Denied
+        )
     }
 }
 
@@ -214,12 +225,12 @@ mod tests {
     #[test]
     fn codes_are_unique_and_decode() {
         let mut seen = std::collections::HashSet::new();
-        for code in 0..OTHER + ReplyState::COUNT {
+        for code in 0..=DENIED {
             let state = FlowState::from_code(code);
             assert_eq!(state.code(), code);
             assert!(seen.insert(state));
             assert!(!state.name().is_empty());
         }
-        assert_eq!(seen.len(), 9 + 3 + 2 + 7 + 2);
+        assert_eq!(seen.len(), 9 + 3 + 2 + 7 + 2 + 1);
     }
 }

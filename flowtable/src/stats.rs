@@ -16,7 +16,7 @@ pub struct TableStats {
     pub removed: u64,
     /// Flows given up for a new one when there was no room.
     pub evicted: u64,
-    /// Finished flows that made way for a new connection on the same ports.
+    /// Flows, finished or cut by policy, that made way for a new connection on the same ports.
     pub reopened: u64,
     /// Flows not recorded because there was no room and nothing to give up.
     pub full: u64,

@@ -11,6 +11,8 @@
 //! takes no lock, and writes only the flow it found. Opening takes both buckets' locks, in the order of
 //! their numbers, and ending the one of its slot, both for a bounded time.
 
+use std::ops::Range;
+
 use crossbeam::utils::CachePadded;
 
 use crate::bucket::{Bucket, Tag, WAYS};
@@ -21,9 +23,9 @@ use crate::key::{End, Key};
 use crate::quota::Quotas;
 use crate::stats::{Counters, bump};
 use crate::sync::{AtomicUsize, Ordering};
-use crate::timeout::{TimeoutTicks, tick};
-use crate::track::{self, Pickup, Step};
-use crate::{Decision, Direction, FlowId, FlowView, Packet, Quota, TableStats, Time, Track, Tuple, Usage};
+use crate::timeout::TimeoutTicks;
+use crate::track::{self, Pickup};
+use crate::{Decision, Direction, FlowId, FlowView, Packet, Quota, TableStats, Time, Tuple, Usage};
 
 /// Flows per bucket at capacity, of [`WAYS`] slots. With two choices the fullest of a million
 /// buckets holds a few more than the mean, so the slack makes "no room" mean "at capacity".
@@ -35,14 +37,18 @@ pub struct FlowTable {
     pub(crate) entries: Box<[Entry]>,
     hash: KeyedHash,
     pub(crate) timeouts: TimeoutTicks,
-    pickup_until: Time,
+    pub(crate) pickup_until: Time,
     capacity: usize,
+    /// Slots in use.
     live: CachePadded<AtomicUsize>,
+    /// Of these, aliases.
+    aliases: AtomicUsize,
     pub(crate) counters: Counters,
     pub(crate) quotas: Quotas,
 }
 
 /// The two buckets a key may be in, and its tag.
+#[derive(Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) buckets: [usize; 2],
     pub(crate) tag: Tag,
@@ -72,6 +78,7 @@ impl FlowTable {
             pickup_until: config.pickup_until,
             capacity,
             live: CachePadded::default(),
+            aliases: AtomicUsize::default(),
             counters: Counters::default(),
             quotas: Quotas::default(),
         })
@@ -86,56 +93,6 @@ impl FlowTable {
     /// The flows that `owner` has now; none if the table has no quota.
     pub fn usage(&self, owner: u16) -> Usage {
         self.quotas.usage(owner)
-    }
-
-    /// Finds the packet's flow and runs it through the flow's state machine; an admitted packet
-    /// renews the flow and is counted on it.
-    ///
-    /// A flow that has outlived its timeout counts as gone. So does a finished one for a packet
-    /// that starts a new connection: it answers [`Track::MayOpen`], for the policy to decide again.
-    #[inline]
-    pub fn track(&self, packet: &Packet, now: Time) -> Track {
-        let (key, sender) = Key::of_packet(packet);
-        let tick = tick(now);
-        if let Some((slot, generation)) = self.locate(&key, &self.place(&key)) {
-            let entry = &self.entries[slot];
-            let id = FlowId::new(slot, generation);
-            if let Some(flow) = entry.lock(generation) {
-                if self.has_expired(flow.clock(), tick) {
-                    drop(flow);
-                    self.end_if(id, Ending::Expired, |clock| self.has_expired(clock, tick));
-                } else {
-                    let direction = Direction::from_ends(sender, flow.originator());
-                    match track::step(&flow, direction, packet, tick, &self.quotas) {
-                        Step::Admitted => return Track::Known(track::known(&flow, id, &key, direction)),
-                        Step::Refused(refusal) => return Track::Refused(refusal),
-                        Step::Reopens => {
-                            drop(flow);
-                            self.end_if(id, Ending::Reopened, |clock| clock.state.is_finished());
-                        }
-                    }
-                }
-            }
-        }
-        match self.may_open(packet, now) {
-            Ok(()) => Track::MayOpen,
-            Err(refusal) => Track::Refused(refusal),
-        }
-    }
-
-    /// Brings the packet's flow into the cache, and changes nothing.
-    ///
-    /// A cold flow costs two misses in a row, tags and entry. Called for every packet of a batch
-    /// before the first [`FlowTable::track`], the misses of several packets pass at the same time.
-    #[inline]
-    pub fn warm(&self, packet: &Packet) {
-        let (key, _) = Key::of_packet(packet);
-        let place = self.place(&key);
-        let [first, second] = place.buckets.map(|bucket| self.buckets[bucket].matching(place.tag).lowest());
-        // Arithmetic, no branches: a wrong guess would end the overlap that this is for.
-        let bucket = place.buckets[usize::from(first == WAYS)];
-        let way = if first == WAYS { second } else { first };
-        self.entries[bucket * WAYS + way % WAYS].touch();
     }
 
     /// Gives a flow that was decided again its new verdict; false if the flow is gone.
@@ -168,14 +125,26 @@ impl FlowTable {
 
     fn find_key(&self, key: &Key, sender: End) -> Option<(FlowView, Direction)> {
         let (slot, generation) = self.locate(key, &self.place(key))?;
-        let (current, record) = self.entries[slot].snapshot()?;
-        let view = FlowView::new(FlowId::new(slot, generation), &record, &self.timeouts);
-        (current == generation).then(|| (view, Direction::from_ends(sender, record.originator)))
+        let (id, originator) = match self.entries[slot].alias() {
+            Some((_, alias)) => (alias.flow, Some(alias.originator)),
+            None => (FlowId::new(slot, generation), None),
+        };
+        let (view, recorded) = self.view(id.slot()).filter(|(view, _)| view.id == id)?;
+        Some((view, Direction::from_ends(sender, originator.unwrap_or(recorded))))
+    }
+
+    /// The flow in a slot, and its originator's end of the key.
+    fn view(&self, slot: usize) -> Option<(FlowView, End)> {
+        let (generation, record) = self.entries.get(slot)?.snapshot()?;
+        let id = FlowId::new(slot, generation);
+        let called = record.partner.and_then(|partner| self.called(id, partner));
+        Some((FlowView::new(id, &record, called, &self.timeouts), record.originator))
     }
 
     /// Flows in the table, those included that have expired and were not yet collected.
     pub fn len(&self) -> usize {
-        self.live.load(Ordering::Relaxed)
+        // Each is right by itself; between the two a flow may come or go.
+        self.live.load(Ordering::Relaxed).saturating_sub(self.aliases.load(Ordering::Relaxed))
     }
 
     /// Whether there is no flow.
@@ -193,12 +162,17 @@ impl FlowTable {
         self.counters.read()
     }
 
+    /// Where the table lies in memory, for a caller that has a say in how that is mapped.
+    pub fn memory(&self) -> [Range<*const u8>; 2] {
+        let Range { start, end } = self.buckets.as_ptr_range();
+        let buckets = start.cast()..end.cast();
+        let Range { start, end } = self.entries.as_ptr_range();
+        [buckets, start.cast()..end.cast()]
+    }
+
     /// All flows, each one consistent in itself; flows that open or end meanwhile may be missing.
     pub fn views(&self) -> impl Iterator<Item = FlowView> {
-        self.entries.iter().enumerate().filter_map(|(slot, entry)| {
-            let (generation, record) = entry.snapshot()?;
-            Some(FlowView::new(FlowId::new(slot, generation), &record, &self.timeouts))
-        })
+        (0..self.entries.len()).filter_map(|slot| Some(self.view(slot)?.0))
     }
 
     #[inline]
@@ -231,8 +205,10 @@ impl FlowTable {
         })
     }
 
-    fn entry(&self, id: FlowId) -> Option<&Entry> {
-        self.entries.get(id.slot()).filter(|_| id.generation().is_live())
+    /// The slot of a flow; an alias has no id.
+    #[inline]
+    pub(crate) fn entry(&self, id: FlowId) -> Option<&Entry> {
+        self.entries.get(id.slot()).filter(|entry| id.generation().is_live() && !entry.is_alias())
     }
 
     /// Ends a flow if, with everybody else kept out, its clock satisfies `condition`.
@@ -260,12 +236,26 @@ impl FlowTable {
         flow.retire();
     }
 
-    /// Counts one flow less.
+    pub(crate) fn count_alias(&self) {
+        self.aliases.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn uncount_alias(&self) {
+        self.aliases.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts one slot in use less.
     pub(crate) fn unreserve(&self) {
         self.live.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Counts one more flow in, unless the table is at capacity.
+    /// Slots in use, aliases included.
+    #[cfg(all(test, feature = "interleavings"))]
+    pub(crate) fn reserved(&self) -> usize {
+        self.live.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more slot in, unless the table is at capacity.
     #[inline]
     pub(crate) fn reserve(&self) -> Result<(), AtCapacity> {
         let admit = |live| (live < self.capacity).then_some(live + 1);

@@ -55,7 +55,8 @@ impl Class {
 pub(crate) enum Step {
     /// It belongs to it, which is now here.
     Admit(TcpState, Assurance),
-    /// A SYN on a connection that is over: a new connection, to be decided anew.
+    /// A SYN on a connection that is over, or of which only the other end was heard: a new connection,
+    /// to be decided anew.
     Reopen,
     /// No such segment can come now.
     Invalid,
@@ -91,6 +92,7 @@ pub(crate) fn open(segment: &TcpSegment) -> (TcpState, Memory) {
 }
 
 /// Takes one segment in `direction`.
+#[inline]
 pub(crate) fn step(state: TcpState, memory: &mut Memory, direction: Direction, segment: &TcpSegment) -> Step {
     let mut sides = window::load(memory);
     let class = Class::of(segment.flags);
@@ -143,6 +145,10 @@ fn advance(
             state
         }
         (Class::Syn, _, Reply) if own.has(Mark::SentSyn) => state,
+        // Taken up in the middle by what the other end sent, perhaps the last of it.
+        (Class::Syn, _, Reply) if own.has(Mark::Liberal) && !own.has(Mark::Heard) => {
+            return Err(Step::Reopen);
+        }
 
         (Class::SynAck, SynSent, Reply) | (Class::SynAck, SynSent2, _) => {
             // An older connection's answer is of no use to anybody.
@@ -162,7 +168,14 @@ fn advance(
             answer_again(own, other, segment)?;
             SynRecv
         }
-        (Class::SynAck, _, _) if own.has(Mark::AnsweredSyn) => state,
+        // Of a simultaneous open of which only a part was seen.
+        (Class::SynAck, SynRecv, _) if own.has(Mark::SentSyn) && is_repeated_answer(own, other, segment) => {
+            SynRecv
+        }
+        (Class::SynAck, _, _) if own.has(Mark::AnsweredSyn) || own.has(Mark::Liberal) => state,
+        // The RST was faster than the answer, whose receiver will reset it: otherwise the other end
+        // would wait for long, and answer again and again.
+        (Class::SynAck, Close, _) if other.is_answered_by(segment.acknowledgement) => Close,
 
         // A host that still has an older connection answers the SYN with where that one stands
         // (RFC 9293, 3.5.1); the originator then resets it.

@@ -5,16 +5,19 @@ use std::time::Duration;
 use crate::Time;
 use crate::state::{Assurance, CODE_BITS, FlowState, ReplyState, SctpState, TcpState, UdpState};
 
-/// Time in an entry: 2^20 ns (1.05 ms) units, of which 44 bits hold all of [`Time`].
+/// Time in an entry: units of 2^20 ns (1.05 ms).
 pub(crate) const TICK_BITS: u32 = 20;
 
-/// Bits that any tick fits in.
-pub(crate) const TICK_WIDTH: u32 = 64 - TICK_BITS;
+/// Bits of a tick: 36 years. Later is all the same.
+pub(crate) const TICK_WIDTH: u32 = 40;
+
+const LAST_TICK: u64 = (1 << TICK_WIDTH) - 1;
 
 /// The tick that `time` is in.
 #[inline]
 pub(crate) const fn tick(time: Time) -> u64 {
-    time.nanos() >> TICK_BITS
+    let ticks = time.nanos() >> TICK_BITS;
+    if ticks < LAST_TICK { ticks } else { LAST_TICK }
 }
 
 /// When `tick` began.
@@ -53,6 +56,7 @@ pub(crate) fn ticks(duration: Duration) -> u64 {
 /// | `sctp_shutdown` | 3 s | same: SHUTDOWN_SENT, SHUTDOWN_RECD, SHUTDOWN_ACK_SENT |
 /// | `sctp_closed` | 10 s | same |
 /// | `generic` | 600 s | `nf_conntrack_proto_generic.c` |
+/// | `denied` | 60 s | our own: cut by policy; in any case while connections are taken up in the middle |
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the table above describes every field")]
 pub struct Timeouts {
@@ -74,6 +78,7 @@ pub struct Timeouts {
     pub sctp_shutdown: Duration,
     pub sctp_closed: Duration,
     pub generic: Duration,
+    pub denied: Duration,
 }
 
 impl Default for Timeouts {
@@ -98,6 +103,7 @@ impl Default for Timeouts {
             sctp_shutdown: secs(3),
             sctp_closed: secs(10),
             generic: secs(600),
+            denied: secs(60),
         }
     }
 }
@@ -130,6 +136,7 @@ impl Timeouts {
                 SctpState::Closed => self.sctp_closed,
             },
             FlowState::Other(ReplyState::Unreplied | ReplyState::Replied) => self.generic,
+            FlowState::Denied => self.denied,
         }
     }
 }

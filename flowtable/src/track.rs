@@ -1,7 +1,6 @@
 //! What a packet does to its flow, or may do without one.
 
-use crate::entry::{Clock, Locked, Memory};
-use crate::key::Key;
+use crate::entry::{Clock, Locked, Memory, Slot};
 use crate::quota::Quotas;
 use crate::state::{Assurance, FlowState, ReplyState, SctpState, UdpState};
 use crate::{Decision, Direction, FlowId, IcmpRole, Packet, Time, Transport, Tuple};
@@ -12,6 +11,9 @@ use crate::{icmp, sctp, tcp, udp};
 pub enum Track {
     /// It belongs to a flow, which has taken it in.
     Known(Known),
+    /// It belongs to a flow that policy has cut, or would open another one on the same ports; the flow is
+    /// as it was.
+    Denied(Known),
     /// It has no flow, and may open one.
     MayOpen,
     /// It has no flow that would take it, and may not open one.
@@ -25,10 +27,19 @@ pub struct Known {
     pub id: FlowId,
     /// Which way the packet goes on it.
     pub direction: Direction,
-    /// The tuple of the packets that go as the opening one did.
+    /// The tuple of the packets that go as the opening one did, once they are translated.
     pub original: Tuple,
     /// The verdict the flow has.
     pub decision: Decision,
+    /// Where it says what becomes of the packet's addresses, see [`FlowTable::rewrite`](crate::FlowTable::rewrite).
+    pub(crate) alias: Option<Slot>,
+}
+
+impl Known {
+    /// Of a packet whose addresses stay as they are.
+    pub const fn new(id: FlowId, direction: Direction, original: Tuple, decision: Decision) -> Self {
+        Self { id, direction, original, decision, alias: None }
+    }
 }
 
 /// Why a packet is neither part of a flow nor the start of one.
@@ -48,6 +59,7 @@ pub(crate) enum Step {
     Admitted,
     /// Not in the flow: it starts another one on the same ports.
     Reopens,
+    Denied,
     Refused(Refusal),
 }
 
@@ -144,6 +156,7 @@ pub(crate) fn step(
         (FlowState::Other(state), Transport::Other) => {
             (FlowState::Other(icmp::step(state, direction)), Assurance::Tentative)
         }
+        (FlowState::Denied, _) => return Step::Denied,
         // The parser gives every protocol number one transport; another one is not of this flow.
         _ => return Step::Refused(Refusal::NoFlow),
     };
@@ -161,6 +174,12 @@ pub(crate) fn step(
 
 /// What the packet's flow is to its sender.
 #[inline]
-pub(crate) fn known(flow: &Locked<'_>, id: FlowId, key: &Key, direction: Direction) -> Known {
-    Known { id, direction, original: key.tuple(flow.originator()), decision: flow.decision() }
+pub(crate) fn known(
+    flow: &Locked<'_>,
+    id: FlowId,
+    original: Tuple,
+    direction: Direction,
+    alias: Option<Slot>,
+) -> Known {
+    Known { id, direction, original, decision: flow.decision(), alias }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::entry::{Generation, Record};
 use crate::state::{Assurance, FlowState};
 use crate::timeout::{TimeoutTicks, tick_start};
-use crate::{Decision, Time, Tuple};
+use crate::{Decision, Target, Time, Tuple};
 
 /// Names one flow for as long as it lives. An id outlives its flow harmlessly: it never means the
 /// next flow in the same slot.
@@ -56,8 +56,10 @@ impl fmt::Debug for FlowId {
 pub struct FlowView {
     /// Its id.
     pub id: FlowId,
-    /// The tuple of the packets that go as the opening one did.
+    /// The tuple of the packets that go as the opening one did, once they are translated.
     pub original: Tuple,
+    /// What its originator calls the other end, if that is translated.
+    pub called: Option<Target>,
     /// Where it stands.
     pub state: FlowState,
     /// Whether the table would give it up for a new flow.
@@ -77,12 +79,13 @@ pub struct FlowView {
 }
 
 impl FlowView {
-    pub(crate) fn new(id: FlowId, record: &Record, timeouts: &TimeoutTicks) -> Self {
+    pub(crate) fn new(id: FlowId, record: &Record, called: Option<Target>, timeouts: &TimeoutTicks) -> Self {
         let clock = record.clock;
         let timeout = timeouts.of(clock.state, clock.assurance);
         Self {
             id,
             original: record.original(),
+            called,
             state: clock.state,
             assurance: clock.assurance,
             decision: record.decision,

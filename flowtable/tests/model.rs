@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use common::*;
 use podgate_flowtable::{
-    Decision, Direction, ExpiryCursor, FlowId, FlowTable, OpenError, Packet, Refusal, TableStats, Timeouts,
-    Track, Tuple,
+    Config, Decision, Direction, ExpiryCursor, FlowId, FlowTable, Known, OpenError, Packet, Refusal,
+    TableStats, Timeouts, Track, Tuple,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -17,6 +17,8 @@ use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
 const CAPACITY: usize = 6;
 const FLOWS: u32 = 10;
+/// What a cut is decided by.
+const CUT: u32 = 77;
 
 /// What can be sent on a flow; the client is always the same end.
 #[derive(Clone, Copy, Debug)]
@@ -36,21 +38,22 @@ enum Op {
     Track(u32, Kind),
     Open(u32, Kind),
     Remove(u32),
+    Cut(u32),
     Redecide(u32),
     Expire,
     Wait(u64),
 }
 
-/// `CLOSE` remembers whether the server ever answered with SYN and ACK.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     SynSent,
     SynRecv,
     Established,
-    Close { answered: bool },
+    Close,
     Unreplied,
     Replied,
     Stream,
+    Denied,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +72,8 @@ struct Model {
     flows: HashMap<Tuple, Flow>,
     stats: TableStats,
     now: u64,
+    /// Taken up in the middle is only asked for, and never done: what comes of it is TCP's own matter.
+    pickup_until: u64,
 }
 
 fn timeouts() -> Timeouts {
@@ -80,6 +85,7 @@ fn timeouts() -> Timeouts {
         tcp_close: in_ticks(5),
         udp_unreplied: in_ticks(10),
         udp_stream: in_ticks(3000),
+        denied: in_ticks(30),
         ..Timeouts::default()
     }
 }
@@ -103,9 +109,10 @@ impl Flow {
             State::SynSent => 20,
             State::SynRecv => 15,
             State::Established => 100,
-            State::Close { .. } => 5,
+            State::Close => 5,
             State::Unreplied | State::Replied => 10,
             State::Stream => 3000,
+            State::Denied => 30,
         }
     }
 
@@ -114,18 +121,23 @@ impl Flow {
             State::SynSent => "SYN_SENT",
             State::SynRecv => "SYN_RECV",
             State::Established => "ESTABLISHED",
-            State::Close { .. } => "CLOSE",
+            State::Close => "CLOSE",
             State::Unreplied => "UNREPLIED",
             State::Replied => "REPLIED",
             State::Stream => "ASSURED",
+            State::Denied => "DENIED",
         }
+    }
+
+    fn has_expired(&self, now: u64) -> bool {
+        now.saturating_sub(self.last_seen) > self.timeout()
     }
 
     /// 0 goes first, 1 only after, 2 never.
     fn worth(&self, now: u64) -> u8 {
         match self.state {
-            _ if now - self.last_seen > self.timeout() => 0,
-            State::SynSent | State::Close { .. } | State::Unreplied => 0,
+            _ if self.has_expired(now) => 0,
+            State::SynSent | State::Close | State::Unreplied | State::Denied => 0,
             State::SynRecv | State::Replied => 1,
             State::Established | State::Stream => 2,
         }
@@ -135,12 +147,11 @@ impl Flow {
     fn next(&self, kind: Kind, direction: Direction, now: u64) -> Result<State, bool> {
         use State::*;
         Ok(match (self.state, kind) {
-            (Close { .. }, Kind::Syn) => return Err(true),
-            (Close { answered: false }, Kind::SynAck) | (SynSent, Kind::ClientAck) => return Err(false),
+            (Close, Kind::Syn) => return Err(true),
+            (SynSent, Kind::ClientAck) => return Err(false),
             (SynSent, Kind::SynAck) => SynRecv,
             (SynRecv, Kind::ClientAck) => Established,
-            (SynSent, Kind::ClientRst | Kind::ServerRst) => Close { answered: false },
-            (SynRecv | Established, Kind::ClientRst | Kind::ServerRst) => Close { answered: true },
+            (SynSent | SynRecv | Established, Kind::ClientRst | Kind::ServerRst) => Close,
             (Unreplied, _) if direction == Direction::Original => Unreplied,
             (Unreplied | Replied, _) if now - self.opened >= in_ticks(Duration::from_secs(2)) => Stream,
             (Unreplied, _) => Replied,
@@ -156,7 +167,7 @@ impl Model {
 
     fn forget_if_expired(&mut self, tuple: Option<Tuple>) -> Option<Tuple> {
         let flow = self.flows[&tuple?];
-        if self.now - flow.last_seen > flow.timeout() {
+        if flow.has_expired(self.now) {
             self.flows.remove(&tuple?);
             self.stats.expired += 1;
             return None;
@@ -168,12 +179,21 @@ impl Model {
         matches!(kind, Kind::Syn | Kind::Question | Kind::Answer)
     }
 
+    fn is_taken_up(&self, kind: Kind) -> bool {
+        let is_reset = matches!(kind, Kind::ClientRst | Kind::ServerRst);
+        self.now < self.pickup_until && !is_reset
+    }
+
     fn track(&mut self, packet: &Packet, kind: Kind) -> Result<(FlowId, Direction, Decision), Track> {
         let live = self.tuple_of(packet);
         if let Some(tuple) = self.forget_if_expired(live) {
             let now = self.now;
             let flow = self.flows.get_mut(&tuple).unwrap();
             let direction = if packet.tuple == tuple { Direction::Original } else { Direction::Reply };
+            if flow.state == State::Denied {
+                let &mut Flow { id, original, decision, .. } = flow;
+                return Err(Track::Denied(Known::new(id, direction, original, decision)));
+            }
             match flow.next(kind, direction, now) {
                 Ok(state) => {
                     flow.state = state;
@@ -188,7 +208,11 @@ impl Model {
                 Err(false) => return Err(Track::Refused(Refusal::TcpInvalid)),
             }
         }
-        Err(if Self::opens(kind) { Track::MayOpen } else { Track::Refused(Refusal::NoFlow) })
+        Err(if Self::opens(kind) || self.is_taken_up(kind) {
+            Track::MayOpen
+        } else {
+            Track::Refused(Refusal::NoFlow)
+        })
     }
 
     /// Follows the table's answer, having checked that it may be given.
@@ -199,8 +223,12 @@ impl Model {
         }
         let live = self.tuple_of(packet);
         if let Some(tuple) = self.forget_if_expired(live) {
-            assert_eq!(given, Err(OpenError::Exists(self.flows[&tuple].id)));
-            return;
+            if self.flows[&tuple].state != State::Denied {
+                assert_eq!(given, Err(OpenError::Exists(self.flows[&tuple].id)));
+                return;
+            }
+            self.flows.remove(&tuple);
+            self.stats.reopened += 1;
         }
         if self.flows.len() == CAPACITY {
             let least = self.flows.values().map(|flow| flow.worth(self.now)).min().unwrap();
@@ -213,7 +241,7 @@ impl Model {
                 self.flows.values().filter(|flow| table.find(&flow.original).is_none()).copied().collect();
             assert_eq!(gone.len(), 1);
             assert_eq!(gone[0].worth(self.now), least);
-            if self.now - gone[0].last_seen > gone[0].timeout() {
+            if gone[0].has_expired(self.now) {
                 self.stats.expired += 1;
             } else {
                 self.stats.evicted += 1;
@@ -233,10 +261,27 @@ impl Model {
         self.flows.insert(packet.tuple, flow);
     }
 
+    fn cut(&mut self, id: FlowId) -> bool {
+        let Some(flow) = self.flows.values_mut().find(|flow| flow.id == id) else { return false };
+        let is_udp = matches!(flow.state, State::Unreplied | State::Replied | State::Stream);
+        if flow.state == State::Denied {
+            return false;
+        }
+        if is_udp || self.now >= self.pickup_until {
+            self.flows.retain(|_, flow| flow.id != id);
+            self.stats.removed += 1;
+        } else {
+            flow.state = State::Denied;
+            flow.decision = decision(CUT);
+            flow.last_seen = self.now.max(self.pickup_until.saturating_sub(flow.timeout()));
+        }
+        true
+    }
+
     fn expire(&mut self) -> usize {
         let before = self.flows.len();
         let now = self.now;
-        self.flows.retain(|_, flow| now - flow.last_seen <= flow.timeout());
+        self.flows.retain(|_, flow| !flow.has_expired(now));
         let expired = before - self.flows.len();
         self.stats.expired += expired as u64;
         expired
@@ -262,10 +307,10 @@ impl Model {
     }
 }
 
-fn run(ops: Vec<Op>) {
-    let table =
-        FlowTable::new(podgate_flowtable::Config { timeouts: timeouts(), ..config(CAPACITY) }).unwrap();
-    let mut model = Model::default();
+fn run(pickup_until: u64, ops: Vec<Op>) {
+    let config = Config { timeouts: timeouts(), pickup_until: ticks(pickup_until), ..config(CAPACITY) };
+    let table = FlowTable::new(config).unwrap();
+    let mut model = Model { pickup_until, ..Model::default() };
     let mut cursor = ExpiryCursor::default();
     // Ids that were given, by flow number: the last one, live or stale.
     let mut ids: HashMap<u32, FlowId> = HashMap::new();
@@ -275,7 +320,15 @@ fn run(ops: Vec<Op>) {
             Op::Track(flow, kind) => {
                 let packet = build(flow, kind);
                 let expected = model.track(&packet, kind);
-                match table.track(&packet, now) {
+                // In one step or, as a worker does, in three.
+                let seek = table.seek(&packet);
+                table.fetch(&seek);
+                let track = if flow % 2 == 0 {
+                    table.track(&packet, now)
+                } else {
+                    table.track_at(&seek, &packet, now)
+                };
+                match track {
                     Track::Known(known) => {
                         assert_eq!(Ok((known.id, known.direction, known.decision)), expected);
                         assert_eq!(known.original, model.flows[&known.original].original);
@@ -285,6 +338,9 @@ fn run(ops: Vec<Op>) {
             }
             Op::Open(flow, kind) => {
                 let packet = build(flow, kind);
+                if !Model::opens(kind) && model.is_taken_up(kind) {
+                    continue;
+                }
                 let given = table.open(&packet, decision(model.now as u32), now);
                 model.open(&table, &packet, kind, given);
                 if let Ok(id) = given {
@@ -298,6 +354,11 @@ fn run(ops: Vec<Op>) {
                 let expected = model.flows.len() < before;
                 model.stats.removed += u64::from(expected);
                 assert_eq!(table.remove(id), expected);
+            }
+            Op::Cut(flow) => {
+                let Some(&id) = ids.get(&flow) else { continue };
+                let expected = model.cut(id);
+                assert_eq!(table.cut(id, decision(CUT), now), expected);
             }
             Op::Redecide(flow) => {
                 let Some(&id) = ids.get(&flow) else { continue };
@@ -329,6 +390,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         8 => packet.clone().prop_map(|(flow, kind)| Op::Track(flow, kind)),
         6 => packet.prop_map(|(flow, kind)| Op::Open(flow, kind)),
         1 => (0..FLOWS).prop_map(Op::Remove),
+        1 => (0..FLOWS).prop_map(Op::Cut),
         1 => (0..FLOWS).prop_map(Op::Redecide),
         1 => Just(Op::Expire),
         3 => prop_oneof![0u64..4, 4u64..40, Just(2000)].prop_map(Op::Wait),
@@ -338,8 +400,8 @@ fn any_op() -> impl Strategy<Value = Op> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
-    fn the_table_does_what_a_map_would(ops in prop::collection::vec(any_op(), 0..120)) {
-        run(ops);
+    fn the_table_does_what_a_map_would(pickup_until in 0u64..300, ops in prop::collection::vec(any_op(), 0..120)) {
+        run(pickup_until, ops);
     }
 }
 
@@ -358,6 +420,7 @@ fn the_table_does_what_a_map_would_for_long() {
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
         let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), rng);
         let ops = prop::collection::vec(any_op(), ROUND as usize);
-        run(ops.new_tree(&mut runner).unwrap().current());
+        // Few rounds see the time in which connections are taken up, and many the time after.
+        run(seed % 4 * 3000, ops.new_tree(&mut runner).unwrap().current());
     }
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use common::*;
 use podgate_flowtable::{
-    Decision, Exceeded, ExpiryCursor, FlowTable, OpenError, Packet, Quota, TableStats, Time, Track, Usage,
+    Decision, Exceeded, ExpiryCursor, FlowTable, OpenError, Packet, Quota, TableStats, Time, Track,
+    UNLIMITED, Usage,
 };
 
 const OWNER: u16 = 7;
-const OTHER: u16 = u16::MAX;
+const OTHER: u16 = UNLIMITED - 1;
 
 fn limited(flows: u32, half_open: u32) -> FlowTable {
     table(100).with_quota(Quota { flows, half_open })
@@ -103,8 +104,9 @@ fn a_flow_counts_until_it_ends_however_it_ends() {
             table.open(&udp(2), of(OTHER), later).unwrap();
         }),
         ("closed, then removed and reopened", |table, now| {
+            // What is over counts no more, though it is still remembered.
             known(table, &tcp(1, RST_ACK), Time::default());
-            assert_eq!(table.usage(OWNER), usage(2, 1));
+            assert_eq!((table.usage(OWNER), table.len()), (usage(1, 1), 2));
             assert_eq!(table.track(&tcp(1, SYN), Time::default()), Track::MayOpen);
             table.track(&udp(2), now);
         }),
@@ -166,4 +168,16 @@ fn without_a_quota_nothing_is_counted() {
     let table = table(10);
     table.open(&udp(1), of(OWNER), ticks(0)).unwrap();
     assert_eq!(table.usage(OWNER), usage(0, 0));
+}
+
+#[test]
+fn nobody_limits_an_unlimited_owner() {
+    let table = limited(2, 1);
+    for flow in 0..50 {
+        table.open(&udp(flow), of(OWNER | UNLIMITED), ticks(0)).unwrap();
+    }
+    assert_eq!(table.usage(OWNER | UNLIMITED), usage(50, 50));
+    assert_eq!(table.usage(OWNER), usage(0, 0));
+    table.open(&udp(50), of(OWNER), ticks(0)).unwrap();
+    assert_eq!(table.open(&udp(51), of(OWNER), ticks(0)), Err(OpenError::Quota(Exceeded::HalfOpen)));
 }

@@ -123,6 +123,8 @@ fn churn_in_a_table_too_small_keeps_every_view_whole() {
                                 Err(OpenError::Exists(_)) => {}
                                 Err(error) => panic!("{error}"),
                             },
+                            // Nothing is taken up in the middle here: what is cut is gone.
+                            Track::Denied(known) => panic!("{known:?}"),
                             Track::Refused(_) => {}
                         }
                         if let Some(id) = ids[random.below(64) as usize] {
@@ -131,6 +133,10 @@ fn churn_in_a_table_too_small_keeps_every_view_whole() {
                                     removed.fetch_add(u64::from(table.remove(id)), Ordering::Relaxed);
                                 }
                                 1 => {
+                                    let is_cut = table.cut(id, decision(flow), now);
+                                    removed.fetch_add(u64::from(is_cut), Ordering::Relaxed);
+                                }
+                                2 => {
                                     table.redecide(id, decision(random.below(5000) as u32));
                                 }
                                 _ => {}

@@ -1,7 +1,7 @@
 //! Frames written and read as they are on the wire.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use etherparse::{Icmpv6Type, IpNumber, PacketBuilder};
@@ -50,6 +50,11 @@ impl Wire {
         sendto(self.socket.as_raw_fd(), frame, &self.device, MsgFlags::MSG_DONTWAIT).is_ok()
     }
 
+    /// Reads a frame into `buffer`, if one is there, and returns its length; what does not fit is cut off.
+    pub fn try_read(&self, buffer: &mut [u8]) -> Option<usize> {
+        recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT).ok()
+    }
+
     /// Reads frames until one is wanted, at most for `at_most`.
     pub fn find<T>(&self, at_most: Duration, mut wanted: impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
         let deadline = Instant::now() + at_most;
@@ -67,6 +72,12 @@ impl Wire {
                 return Some(found);
             }
         }
+    }
+}
+
+impl AsFd for Wire {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

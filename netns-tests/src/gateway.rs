@@ -62,6 +62,10 @@ impl Gateway {
         command.arg(format!("--net={}", self.node_netns.display())).arg("--").arg(podgate());
         command.args(["run", "--bridge", BRIDGE, "--manifests"]);
         command.arg(self.manifests()).args(self.instance.flags()).args(&self.options);
+        // A large table would only cost every test the time to make it and to walk through it.
+        if !self.options.iter().any(|option| option == "--flows") {
+            command.args(["--flows", "131072"]);
+        }
         command
     }
 

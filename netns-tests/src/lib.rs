@@ -15,6 +15,9 @@
 //! wait       conditions, awaited
 //! traffic    servers, probes, floods, ping, iperf3
 //! frame      frames written and read as they are on the wire
+//! capture    frames of a device, recorded
+//! replay     recorded segments, met by a flow table or a gate
+//! rough      a line that loses, repeats and overtakes
 //! footprint  what a namespace looks like, to compare before and after
 //! foreign    other people's BPF programs
 //! gate       the step without devices, for simulations and benches
@@ -23,6 +26,7 @@
 //! Everything here panics where a test could not go on: the message is for whoever reads the
 //! test's output.
 
+pub mod capture;
 pub mod cases;
 pub mod events;
 pub mod footprint;
@@ -36,6 +40,8 @@ pub mod name;
 pub mod node;
 pub mod pod;
 pub mod program;
+pub mod replay;
+pub mod rough;
 pub mod space;
 pub mod traffic;
 pub mod turn;

@@ -49,6 +49,7 @@ fn values_that_cannot_be() {
     assert_refused(&node, &mut with(&["--name", "a/b"]), &["--name", "a/b"]);
     assert_refused(&node, &mut with(&["--name", ""]), &["--name"]);
     assert_refused(&node, &mut with(&["--flows", "0"]), &["--flows"]);
+    assert_refused(&node, &mut with(&["--flows-per-pod", "0"]), &["--flows-per-pod", "limit nobody"]);
     assert_refused(&node, &mut with(&["--fallback", "ajar"]), &["--fallback", "ajar", "closed", "open"]);
     let mut nowhere = node.space.command(podgate());
     nowhere.args(["run", "--bridge", "cni0", "--manifests", "/nonexistent/manifests", "--run-dir"]);

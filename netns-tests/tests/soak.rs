@@ -1,5 +1,6 @@
 //! Traffic of all sorts, both ways, for a while; then every frame is accounted for and every
-//! checksum was right. `PODGATE_SOAK_SECONDS` says how long (10 by default).
+//! checksum was right, and no segment of a connection was taken for a forged one.
+//! `PODGATE_SOAK_SECONDS` says how long (10 by default).
 
 use podgate_netns_tests::manifest::{deny_ingress, policy};
 use podgate_netns_tests::program::PATIENCE;
@@ -65,5 +66,9 @@ fn after_a_soak_nothing_is_leaked_or_spoiled() {
     });
     let status = gateway.instance.status();
     assert!(status.workers.iter().all(|worker| worker.alive), "{status:?}");
+    // Every segment was a real connection's, and none came before or after it.
+    for reason in ["tcp-invalid", "no-flow"] {
+        assert_eq!(status.drops.get(reason), None, "{:?}", status.drops);
+    }
     println!("drops: {:?}, events lost: {}", status.drops, status.events_lost);
 }

@@ -11,7 +11,7 @@ use clap::Parser;
 use podgate_control::agent::{Paths, Trunk};
 use podgate_control::net::{Netlink, PodEnd};
 use podgate_dataplane::mac::Mac;
-use podgate_dataplane::raw::{Fate, Ring, RingConfig, Turn};
+use podgate_dataplane::raw::{Decide, Fate, Ring, RingConfig, Turn};
 use podgate_dataplane::steer::{self, Device, Fallback, Lane, SteerConfig, Steering};
 use podgate_dataplane::tag::{Passage, PortId, Tag};
 use podgate_dataplane::worker::{Judge, Worker, WorkerConfig};
@@ -38,19 +38,22 @@ struct Retag(HashMap<Mac, PortId>);
 
 impl Judge for Retag {
     fn turn(&mut self, ring: &mut Ring, _now: Time) -> Turn {
-        let retag = |frame: &mut [u8]| {
-            let (Some(&to), Some(&[high, low])) = (frame.first_chunk::<6>(), frame.get(14..16)) else {
-                return Fate::Release;
-            };
-            let Some(tag) = Tag::from_tci(u16::from_be_bytes([high, low])) else { return Fate::Release };
-            if tag.passage == Passage::FromPod
-                && let Some(&port) = self.0.get(&Mac(to))
-            {
-                frame[14..16].copy_from_slice(&Tag::to_pod(port).tci().to_be_bytes());
-            }
-            Fate::Send
+        ring.turn(self)
+    }
+}
+
+impl Decide for Retag {
+    fn decide(&mut self, _at: usize, frame: &mut [u8]) -> Fate {
+        let (Some(&to), Some(&[high, low])) = (frame.first_chunk::<6>(), frame.get(14..16)) else {
+            return Fate::Release;
         };
-        ring.turn(retag, |_| {})
+        let Some(tag) = Tag::from_tci(u16::from_be_bytes([high, low])) else { return Fate::Release };
+        if tag.passage == Passage::FromPod
+            && let Some(&port) = self.0.get(&Mac(to))
+        {
+            frame[14..16].copy_from_slice(&Tag::to_pod(port).tci().to_be_bytes());
+        }
+        Fate::Send
     }
 }
 

@@ -1,29 +1,37 @@
 //! Flows carried over a restart, in a file of the instance.
 //!
 //! ```text
-//! magic 8   file format 4   flow format 4   origin 8   count 8   flows 120 each   checksum 8
+//! magic 8   file format 4   flow format 4   origin 8   count 8   flows 128 each   checksum 4
 //! ```
 //!
 //! All numbers are little endian. The origin says which boot of which machine and which bridge the
-//! flows are of; the checksum (64-bit FNV-1a) covers everything before it. A file that is not whole,
-//! or of another origin or format, is refused as a whole.
+//! flows are of; the checksum (CRC-32, against accidents: the
+//! directory is root's alone) covers everything before it. A file that is not whole,
+//! or of another origin or format, is refused as a whole. Its format changes with the numbers of
+//! causes too.
+//!
+//! With a flow comes which of its sides had their say ([`lasting`]), because where live flows are not
+//! judged again, a pod that had none must still be asked before anything passes its port.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crc32fast::Hasher;
+use podgate_dataplane::policy::Cause;
 use podgate_flowtable::{
-    EXPORT_FORMAT, EXPORT_LEN_BYTES, ExportedFlow, FlowTable, ImportError, MalformedFlow, Time,
+    Decision, EXPORT_FORMAT, EXPORT_LEN_BYTES, Epoch, ExportedFlow, FlowTable, ImportError, MalformedFlow,
+    Time,
 };
 
 use super::Paths;
 use super::gateway::Gateway;
 
 const MAGIC: [u8; 8] = *b"podflows";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const HEAD_LEN_BYTES: usize = 32;
-const SUM_LEN_BYTES: usize = 8;
+const SUM_LEN_BYTES: usize = 4;
 
 /// Flows mean something to a gateway of the same bridge and clock only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,10 +40,10 @@ pub(super) struct Origin(u64);
 impl Origin {
     /// This boot, and the bridge that is noted at `home`. Where either cannot be told, no file fits.
     pub(super) fn here(home: &Path) -> io::Result<Self> {
-        let mut sum = Checksum::new();
-        sum.add(&fs::read("/proc/sys/kernel/random/boot_id")?);
-        sum.add(&fs::read(home)?);
-        Ok(Self(sum.0))
+        let mut sum = Hasher::new();
+        sum.update(&fs::read("/proc/sys/kernel/random/boot_id")?);
+        sum.update(&fs::read(home)?);
+        Ok(Self(sum.finalize().into()))
     }
 }
 
@@ -113,44 +121,52 @@ pub(super) struct Carried {
     pub(super) full: usize,
 }
 
-/// Writes all flows to `path`, in one step; returns how many.
-pub(super) fn write(path: &Path, flows: &FlowTable, origin: Origin) -> Result<usize, CarryError> {
+/// Writes all flows to `path`, in one step; returns how many. What was decided before the epoch
+/// `valid_from` is no longer worth anything: then nobody has had a say.
+pub(super) fn write(
+    path: &Path,
+    flows: &FlowTable,
+    origin: Origin,
+    valid_from: Epoch,
+) -> Result<usize, CarryError> {
     let failed = |source| CarryError::Files { path: path.into(), source };
-    // Their number comes first, so they are collected: nothing else goes on by now.
-    let records: Vec<_> = flows.export().map(|flow| flow.to_bytes()).collect();
+    let mut bytes = Vec::with_capacity(HEAD_LEN_BYTES + flows.len() * EXPORT_LEN_BYTES + SUM_LEN_BYTES);
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&FORMAT.to_le_bytes());
+    bytes.extend_from_slice(&EXPORT_FORMAT.to_le_bytes());
+    bytes.extend_from_slice(&origin.0.to_le_bytes());
+    bytes.extend_from_slice(&[0; 8]);
+    let mut count = 0_usize;
+    for mut flow in flows.export() {
+        if flow.decision.epoch < valid_from {
+            flow.decision = Decision { egress: UNASKED, ingress: UNASKED, ..flow.decision };
+        }
+        bytes.extend_from_slice(&flow.to_bytes());
+        count += 1;
+    }
+    bytes[HEAD_LEN_BYTES - 8..HEAD_LEN_BYTES].copy_from_slice(&(count as u64).to_le_bytes());
+    let sum = crc32fast::hash(&bytes);
+    bytes.extend_from_slice(&sum.to_le_bytes());
     let aside = path.with_extension("new");
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside);
-    let mut out = Summed { out: BufWriter::new(file.map_err(failed)?), sum: Checksum::new() };
-    let mut put = || {
-        out.put(&MAGIC)?;
-        out.put(&FORMAT.to_le_bytes())?;
-        out.put(&EXPORT_FORMAT.to_le_bytes())?;
-        out.put(&origin.0.to_le_bytes())?;
-        out.put(&(records.len() as u64).to_le_bytes())?;
-        records.iter().try_for_each(|record| out.put(record))?;
-        let sum = out.sum.0;
-        out.put(&sum.to_le_bytes())?;
-        out.out.flush()
-    };
-    put().and_then(|()| fs::rename(&aside, path)).map_err(failed)?;
-    Ok(records.len())
+    let written = file.and_then(|mut file| file.write_all(&bytes));
+    written.and_then(|()| fs::rename(&aside, path)).map_err(failed)?;
+    Ok(count)
 }
 
-/// Takes the flows at `path` into `flows`. The file is gone afterwards, good or bad: what it says
-/// is true once. No file, no flows.
+/// Takes the flows at `path` into `flows`. No file, no flows. The file stays until [`forget`], so
+/// that a start that fails later leaves it for the next one.
 pub(super) fn take(path: &Path, flows: &FlowTable, origin: Origin, now: Time) -> Result<Carried, CarryError> {
-    let read = match fs::read(path) {
+    let bytes = match fs::read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Carried::default()),
-        read => read,
+        read => read.map_err(|source| CarryError::Files { path: path.into(), source })?,
     };
-    let removed = fs::remove_file(path);
-    let failed = |source| CarryError::Files { path: path.into(), source };
-    let bytes = read.map_err(failed)?;
-    removed.map_err(failed)?;
     // All of it is good before any of it is used.
-    let records = parse(path, &bytes, origin)?;
+    let records = check(path, &bytes, origin)?;
     let mut carried = Carried::default();
-    for flow in records {
+    for mut flow in records.iter().flat_map(ExportedFlow::from_bytes) {
+        let Decision { egress, ingress, .. } = flow.decision;
+        flow.decision = Decision { egress: lasting(egress), ingress: lasting(ingress), ..flow.decision };
         match flows.import(&flow, now) {
             Ok(_) | Err(ImportError::Exists(_)) => carried.taken += 1,
             Err(ImportError::Expired) => carried.expired += 1,
@@ -160,13 +176,37 @@ pub(super) fn take(path: &Path, flows: &FlowTable, origin: Origin, now: Time) ->
     Ok(carried)
 }
 
+/// The cause of a side that had no say.
+const UNASKED: u32 = Cause::NotLocal.code();
+
+/// What is left of a side's cause once its gateway is gone. What does not allow, or means nothing, is
+/// as good as never asked.
+fn lasting(cause: u32) -> u32 {
+    match Cause::from_code(cause) {
+        Some(Cause::Rule(_)) => Cause::Carried.code(),
+        Some(cause) if cause.allows() => cause.code(),
+        Some(_) | None => UNASKED,
+    }
+}
+
+/// Removes the file, good or bad: what it says is true once, and from here on it is past.
+pub(super) fn forget(path: &Path) -> Result<(), CarryError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(|source| CarryError::Files { path: path.into(), source }),
+    }
+}
+
 impl Gateway {
     /// Leaves its flows for the next one. To be called when the workers have stopped.
     pub(super) fn leave_flows(&self, paths: &Paths) {
         let failed = |source| CarryError::Files { path: paths.home(), source };
+        // Where live flows are judged again, some may still wait for their turn.
+        let newest = self.state().snapshots.back().map_or(Epoch(0), |snapshot| snapshot.epoch);
+        let valid_from = if self.options.switches.recheck_live_flows { newest } else { Epoch(0) };
         let left = Origin::here(&paths.home())
             .map_err(failed)
-            .and_then(|origin| write(&paths.flows(), &self.shared.flows, origin));
+            .and_then(|origin| write(&paths.flows(), &self.shared.flows, origin, valid_from));
         match left {
             Ok(flows) => tracing::info!(flows, "flows left for the next start"),
             Err(error) => tracing::warn!("flows are not left for the next start: {error}"),
@@ -174,7 +214,12 @@ impl Gateway {
     }
 }
 
-fn parse(path: &Path, bytes: &[u8], origin: Origin) -> Result<Vec<ExportedFlow>, CarryError> {
+/// The flows of a file that is whole and ours; each of them can be read.
+fn check<'a>(
+    path: &Path,
+    bytes: &'a [u8],
+    origin: Origin,
+) -> Result<&'a [[u8; EXPORT_LEN_BYTES]], CarryError> {
     let path = || path.to_path_buf();
     if !bytes.starts_with(&MAGIC) {
         return Err(CarryError::Foreign { path: path() });
@@ -197,50 +242,21 @@ fn parse(path: &Path, bytes: &[u8], origin: Origin) -> Result<Vec<ExportedFlow>,
         return Err(CarryError::Length { path: path(), found: bytes.len(), expected });
     }
     let (covered, sum) = bytes.split_at(bytes.len() - SUM_LEN_BYTES);
-    let mut own = Checksum::new();
-    own.add(covered);
-    if sum != own.0.to_le_bytes() {
+    if sum != crc32fast::hash(covered).to_le_bytes() {
         return Err(CarryError::Damaged { path: path() });
     }
     if word(16) != Some(origin.0) {
         return Err(CarryError::Elsewhere { path: path() });
     }
     let (records, _) = covered[HEAD_LEN_BYTES..].as_chunks::<EXPORT_LEN_BYTES>();
-    let flow = |(number, record)| {
-        let malformed = |source| CarryError::Malformed { path: path(), number, source };
-        ExportedFlow::from_bytes(record).map_err(malformed)
-    };
-    records.iter().enumerate().map(flow).collect()
-}
-
-/// FNV-1a, 64 bits (draft-eastlake-fnv): against accidents, not against forgers; the directory is
-/// root's alone.
-#[derive(Clone, Copy)]
-struct Checksum(u64);
-
-impl Checksum {
-    const fn new() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
+    for (number, record) in records.iter().enumerate() {
+        ExportedFlow::from_bytes(record).map_err(|source| CarryError::Malformed {
+            path: path(),
+            number,
+            source,
+        })?;
     }
-
-    fn add(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-}
-
-/// Adds up what it writes.
-struct Summed {
-    out: BufWriter<File>,
-    sum: Checksum,
-}
-
-impl Summed {
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.sum.add(bytes);
-        self.out.write_all(bytes)
-    }
+    Ok(records)
 }
 
 #[cfg(test)]

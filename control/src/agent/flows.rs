@@ -8,7 +8,7 @@ use podgate_dataplane::snapshot::Snapshot;
 use podgate_dataplane::tag::Tag;
 use podgate_dataplane::verdict::Causes;
 use podgate_dataplane::worker::{self, Shared};
-use podgate_flowtable::{Addr, Assurance, Decision, Epoch, FlowView, Time, Way};
+use podgate_flowtable::{Addr, Assurance, Decision, Epoch, FlowState, FlowView, Time, Way};
 
 use super::gateway::Gateway;
 use super::history::{Said, seconds_since};
@@ -72,6 +72,13 @@ impl FlowReader {
         own.or(self.snapshots.last()).map(Arc::as_ref)
     }
 
+    /// For a flow from before this gateway: whether it lives on as it is, or is judged with its next packet.
+    fn carried_word(&self, causes: Causes) -> &'static str {
+        let keeps = self.snapshots.last().is_some_and(|newest| !newest.switches.recheck_live_flows);
+        let has_say = causes != Causes { egress: Cause::NotLocal, ingress: Cause::NotLocal };
+        if keeps && has_say { "carried" } else { "unjudged" }
+    }
+
     fn record(&self, view: &FlowView) -> FlowRecord {
         let Decision { epoch, egress, ingress, way, owner } = view.decision;
         let snapshot = self.decided_by(&view.decision);
@@ -79,7 +86,10 @@ impl FlowReader {
         let names = snapshot.filter(|snapshot| snapshot.epoch == epoch).map(|snapshot| &snapshot.names);
         let cause = |code| Cause::from_code(code).unwrap_or(Cause::NotLocal);
         let causes = Causes { egress: cause(egress), ingress: cause(ingress) };
-        let said = Said::forward(causes, names);
+        let said = match view.state {
+            FlowState::Denied => Said::denied(causes),
+            _ => Said::forward(causes, names),
+        };
         let tuple = &view.original;
         let named = |addr: Addr| name(snapshot, addr).map_or_else(|| addr.to_string(), str::to_owned);
         FlowRecord {
@@ -90,6 +100,7 @@ impl FlowReader {
             destination: named(tuple.destination),
             destination_ip: tuple.destination.to_string(),
             destination_port: tuple.destination_port,
+            called: view.called.map(|called| (called.addr.to_ip(), called.port).into()),
             protocol: ProtocolName(tuple.protocol).to_string(),
             state: view.state.name().into(),
             assured: view.assurance == Assurance::Assured,
@@ -100,7 +111,7 @@ impl FlowReader {
             bytes_sent: view.bytes[0],
             packets_returned: view.packets[1],
             bytes_returned: view.bytes[1],
-            reason: if epoch == UNJUDGED { "unjudged" } else { said.reason }.into(),
+            reason: if epoch == UNJUDGED { self.carried_word(causes) } else { said.reason }.into(),
             egress: cause_word(causes.egress).into(),
             ingress: cause_word(causes.ingress).into(),
             policies: said.policies,
@@ -110,7 +121,7 @@ impl FlowReader {
                 Way::Bridge => "bridge",
             }
             .into(),
-            device: Tag::from_tci(owner).and_then(|tag| self.devices.get(&tag.port.number()).cloned()),
+            device: Tag::of_owner(owner).and_then(|tag| self.devices.get(&tag.port.number()).cloned()),
             epoch: epoch.0,
         }
     }
@@ -134,6 +145,7 @@ fn cause_word(cause: Cause) -> &'static str {
         Cause::OwnNode => "own-node",
         Cause::Itself => "itself",
         Cause::Rule(_) => "policy",
+        Cause::Carried => "carried",
         Cause::DefaultDeny | Cause::NotReached => "denied",
     }
 }

@@ -9,7 +9,7 @@ use podgate_dataplane::counters::Counters;
 use podgate_dataplane::snapshot::Snapshot;
 use podgate_dataplane::steer::{SteerConfig, SteerError, Steering};
 use podgate_dataplane::worker::{self, Shared, Worker, WorkerReport};
-use podgate_flowtable::{Epoch, Time};
+use podgate_flowtable::{Epoch, Quota, Time};
 
 use super::history::{self, Clocks};
 use super::ports::{Noted, PortTable};
@@ -45,6 +45,8 @@ pub enum PublishError {
 pub struct Gateway {
     pub(super) options: RunOptions,
     pub(super) shared: Arc<Shared>,
+    /// What each owner of flows may have.
+    pub(super) quota: Quota,
     pub(super) counters: Vec<Arc<Counters>>,
     pub(super) history: History,
     pub(super) revalidation: Revalidation,

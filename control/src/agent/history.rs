@@ -96,13 +96,7 @@ pub(super) fn record(
         rule: said.rule,
         side: said.side.map(str::to_owned),
         device: device.map(str::to_owned),
-        passage: event.tag.map(|tag| {
-            match tag.passage {
-                Passage::FromPod => "from-pod",
-                Passage::ToPod => "to-pod",
-            }
-            .to_owned()
-        }),
+        passage: event.tag.map(|tag| passage_word(tag.passage).to_owned()),
         len_bytes: event.len_bytes,
         epoch: event.epoch.map_or(0, |epoch| epoch.0),
     }
@@ -147,6 +141,13 @@ impl Said {
         Self { reason: reason.name(), explanation, policies, rule: None, side }
     }
 
+    /// Of a flow that policy has cut.
+    pub(super) fn denied(causes: Causes) -> Self {
+        let reason =
+            if causes.egress.allows() { DropReason::PolicyIngress } else { DropReason::PolicyEgress };
+        Self { reason: reason.name(), ..Self::default() }
+    }
+
     pub(super) fn forward(causes: Causes, names: Option<&Names>) -> Self {
         let mut policies = Vec::new();
         let mut rules = Vec::new();
@@ -168,6 +169,13 @@ impl Said {
         };
         let rule = (!rules.is_empty()).then(|| rules.join(", "));
         Self { reason, explanation: explanation.into(), policies, rule, side: None }
+    }
+}
+
+pub(super) const fn passage_word(passage: Passage) -> &'static str {
+    match passage {
+        Passage::FromPod => "from-pod",
+        Passage::ToPod => "to-pod",
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! options    what it is told
+//! flow_options  what the flow table is made from
 //! paths      where it keeps things
 //! bpffs      where pins can be, so that they outlive the gateway
 //! home       which bridge an instance guards, and no other
@@ -9,8 +10,10 @@
 //! trunk      the veth pairs that carry frames to the workers
 //! ports      which devices are guarded, and which pod is behind each
 //! start      all of it loaded, attached, running
+//! memory     how much of it there is
 //! gateway    what it then does
 //! status     how it is
+//! table      the flow table in numbers
 //! follow     ports, as they come, go and change
 //! revalidate what a change of policy means for live flows
 //! carry      flows over a restart
@@ -25,11 +28,13 @@
 mod bpffs;
 mod carry;
 mod detach;
+mod flow_options;
 mod flows;
 mod follow;
 mod gateway;
 mod history;
 mod home;
+mod memory;
 mod options;
 mod paths;
 mod ports;
@@ -40,9 +45,11 @@ mod secret;
 mod start;
 mod status;
 mod supervise;
+mod table;
 mod trunk;
 
 pub use detach::{DetachError, DetachReport, LockError, detach};
+pub use flow_options::{FlowCapacity, FlowOptions, NoCapacity};
 pub use flows::FlowReader;
 pub use gateway::{Gateway, PublishError};
 pub use history::History;

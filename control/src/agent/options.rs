@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use podgate_dataplane::snapshot::Switches;
 use podgate_dataplane::steer::Fallback;
 
+use super::FlowOptions;
+
 /// What happens to the guard when the gateway is told to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
 pub enum OnExit {
@@ -40,8 +42,8 @@ pub struct RunOptions {
     pub fallback: Fallback,
     /// Switches of the step.
     pub switches: Switches,
-    /// Flows that can be tracked at once.
-    pub flow_capacity: usize,
+    /// What the flow table is made from.
+    pub flows: FlowOptions,
     /// Broadcast and multicast frames a pod may send a second.
     pub broadcast_pps: u32,
     /// Frames a second above which a port goes by the heavy lane.
@@ -67,7 +69,7 @@ impl RunOptions {
             on_exit: OnExit::Hold,
             fallback: Fallback::Closed,
             switches: Switches::default(),
-            flow_capacity: 1 << 17,
+            flows: FlowOptions::default(),
             broadcast_pps: 400,
             heavy_pps: 20_000,
             min_gso_bytes: 88,

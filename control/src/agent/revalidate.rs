@@ -4,7 +4,7 @@
 //! a slice at a time, so that soon after a change it is known what it has cut.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,8 +32,6 @@ pub(super) struct Revalidation {
 struct Inner {
     shared: Arc<Shared>,
     counters: Vec<Arc<Counters>>,
-    /// Until when TCP connections are taken up in the middle.
-    pickup_until: Time,
     /// Held while a policy is published, and while flows are decided by the newest one.
     turn: Mutex<()>,
     /// Decided here; workers have counters of their own.
@@ -66,19 +64,14 @@ struct Change {
 #[derive(Default)]
 struct Found {
     kept: u64,
-    pending: u64,
     /// In force, and no flow is touched by it: `--live-connections keep`.
     allowed: u64,
 }
 
 impl Revalidation {
-    pub(super) fn start(
-        shared: Arc<Shared>,
-        counters: Vec<Arc<Counters>>,
-        pickup_until: Time,
-    ) -> std::io::Result<Self> {
+    pub(super) fn start(shared: Arc<Shared>, counters: Vec<Arc<Counters>>) -> std::io::Result<Self> {
         let (turn, own, last) = (Mutex::default(), Own::default(), Mutex::default());
-        let inner = Arc::new(Inner { shared, counters, pickup_until, turn, own, last });
+        let inner = Arc::new(Inner { shared, counters, turn, own, last });
         let (changes, coming) = channel();
         let thread = Arc::clone(&inner);
         std::thread::Builder::new().name("revalidate".into()).spawn(move || thread.follow(&coming))?;
@@ -108,27 +101,13 @@ impl Revalidation {
 
 impl Inner {
     fn follow(&self, coming: &Receiver<Change>) {
-        let mut pending: Option<Change> = None;
-        loop {
-            let received = match &pending {
-                // Once nothing is taken up any more, what was left to its next packet can be ended.
-                Some(_) => coming.recv_timeout(self.pickup_until.since(worker::now())),
-                None => coming.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
-            let again = pending.take();
-            let change = match received {
-                Ok(change) => Some(change),
-                Err(RecvTimeoutError::Timeout) => again,
-                Err(RecvTimeoutError::Disconnected) => None,
-            };
-            let Some(mut change) = change else { return };
+        while let Ok(mut change) = coming.recv() {
             // Changes that came meanwhile are looked into together.
             while let Ok(newer) = coming.try_recv() {
                 change = Change { epoch: newer.epoch, at: newer.at, before: change.before };
             }
             let found = self.look(change.epoch);
             self.report(&change, &found);
-            pending = (found.pending > 0).then_some(change);
         }
     }
 
@@ -154,10 +133,9 @@ impl Inner {
             // A worker may have been here since.
             let current = flows.find(&view.original).map(|(current, _)| current);
             let Some(view) = current.filter(|current| current.id == view.id) else { continue };
-            match recheck(flows, &snapshot, &view, now < self.pickup_until) {
+            match recheck(flows, &snapshot, &view, now) {
                 Recheck::Current | Recheck::Gone => {}
                 Recheck::Kept => found.kept += 1,
-                Recheck::Pending => found.pending += 1,
                 Recheck::Allowed if snapshot.switches.recheck_live_flows => {
                     self.own.redecided.fetch_add(1, Relaxed);
                 }
@@ -204,13 +182,12 @@ impl Inner {
             epoch: change.epoch.0,
             allowed: totals.redecided - change.before.redecided + found.allowed,
             cut: totals.cut - change.before.cut,
-            pending: found.pending,
             kept: found.kept,
             seconds: worker::now().since(change.at).as_secs_f64(),
         };
-        let ChangeReport { epoch, allowed, cut, pending, kept, .. } = report;
-        if cut + pending + kept > 0 {
-            tracing::info!(epoch, cut, pending, kept, allowed, "live flows that policy no longer allows");
+        let ChangeReport { epoch, allowed, cut, kept, .. } = report;
+        if cut + kept > 0 {
+            tracing::info!(epoch, cut, kept, allowed, "live flows that policy no longer allows");
         }
         *lock(&self.last) = Some(report);
     }

@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use podgate_dataplane::counters::Counters;
 use podgate_dataplane::departures::Departures;
 use podgate_dataplane::events::EventRing;
-use podgate_dataplane::raw::{Published, RingConfig};
+use podgate_dataplane::raw::{Published, RingConfig, prefer_huge_pages};
 use podgate_dataplane::steer::{Lane, SteerConfig, SteerError, Steering};
 use podgate_dataplane::worker::{self, GateJudge, Shared, Worker, WorkerConfig, WorkerError};
-use podgate_flowtable::{Config as FlowConfig, ConfigError, FlowTable, FragmentTable, Timeouts};
+use podgate_flowtable::{Config as FlowConfig, ConfigError, FlowTable, FragmentTable};
 
 use super::carry::{self, Carried, CarryError, Origin};
 use super::gateway::{Gateway, PublishError, STALE, State};
@@ -28,8 +27,6 @@ use crate::net::{MarkRule, NetError, Netlink};
 const EVENTS: usize = 8192;
 /// Fragmented datagrams that can be followed at once.
 const FRAGMENTED: usize = 4096;
-/// TCP flows from before the start may be picked up in mid-stream for so long.
-const PICKUP: Duration = Duration::from_mins(1);
 
 /// Why the gateway could not start, or a change could not be put in force.
 #[derive(Debug, thiserror::Error)]
@@ -104,13 +101,23 @@ impl Gateway {
         })??;
 
         let now = worker::now();
-        let pickup_until = now.after(PICKUP);
+        let pickup_until = now.after(options.flows.pickup_grace);
+        let capacity = options.flows.capacity.resolve();
+        let quota = options.flows.quota(capacity);
         let flows = FlowTable::new(FlowConfig {
-            capacity: options.flow_capacity,
+            capacity,
             secret: draw_secret()?,
-            timeouts: Timeouts::default(),
+            timeouts: options.flows.timeouts,
             pickup_until,
-        })?;
+        })?
+        .with_quota(quota);
+        let (flows_per_pod, half_open_per_pod) = (quota.flows, quota.half_open);
+        tracing::info!(flows = capacity, flows_per_pod, half_open_per_pod, "flow table");
+        if options.flows.huge_pages
+            && let Err(error) = prefer_huge_pages(&flows)
+        {
+            tracing::info!("the flow table stays in small pages: {error}");
+        }
         take_up_flows(paths, &flows);
         let shared = Arc::new(Shared {
             published: Published::empty(),
@@ -154,10 +161,10 @@ impl Gateway {
             hash_seed,
             alarms: BTreeMap::new(),
         };
-        let thread = Revalidation::start(Arc::clone(&shared), counters.clone(), pickup_until);
+        let thread = Revalidation::start(Arc::clone(&shared), counters.clone());
         let revalidation = thread.map_err(|source| StartError::Thread { source })?;
         let (history, state) = (History::new(), Mutex::new(state));
-        Ok(Arc::new(Self { options, shared, counters, history, revalidation, started: now, state }))
+        Ok(Arc::new(Self { options, shared, quota, counters, history, revalidation, started: now, state }))
     }
 
     fn steer_config(

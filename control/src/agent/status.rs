@@ -84,6 +84,7 @@ impl Gateway {
                 .map_or(0, |snapshot| snapshot.policy.heap_bytes() + snapshot.endpoints.heap_bytes()),
             flows: self.shared.flows.len(),
             flow_capacity: self.shared.flows.capacity(),
+            flow_table: self.table_status(&state),
             flows_redecided: revalidated.redecided,
             flows_cut: revalidated.cut,
             last_change: self.revalidation.last(),

@@ -8,6 +8,7 @@ use podgate_dataplane::worker::now;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::carry;
 use super::detach::{DetachError, InstanceLock, LockError, remove_files, take_down};
 use super::follow::{self, Follow};
 use super::gateway::{Gateway, Lost};
@@ -176,6 +177,9 @@ async fn guard(
     let server = api::serve(&paths.socket(), Arc::clone(&gateway))?;
     tokio::pin!(server);
     gateway.settle().map_err(StartError::from)?;
+    if let Err(error) = carry::forget(&paths.flows()) {
+        tracing::warn!("flows from before this start may come back after a crash: {error}");
+    }
     ready(&gateway);
 
     let mut events = interval(EVENTS_EVERY);

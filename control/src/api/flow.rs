@@ -1,7 +1,7 @@
 //! Flows as they are told, and which are wanted.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use podgate_flowtable::{FlowId, FlowView, IpProtocol};
@@ -24,6 +24,9 @@ pub struct FlowRecord {
     pub destination_ip: String,
     /// The other end's port.
     pub destination_port: u16,
+    /// The address and port that the opener calls the other end by, where those are translated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub called: Option<SocketAddr>,
     /// `TCP`, `UDP`, `SCTP`, `ICMP`, `ICMPv6`, or the number.
     pub protocol: String,
     /// Where it stands, in the words of conntrack.
@@ -44,8 +47,9 @@ pub struct FlowRecord {
     pub packets_returned: u64,
     /// Bytes of IP packets returned.
     pub bytes_returned: u64,
-    /// Why it is allowed: `policy`, `not-isolated`, `own-node`, `itself`; `unjudged` for a flow that
-    /// was carried over from before a restart and has had no packet since.
+    /// Why it is allowed: `policy`, `not-isolated`, `own-node`, `itself`. For a flow from before a
+    /// restart: `unjudged` until it is judged again, `carried` where it never is
+    /// (`--live-connections keep`).
     pub reason: String,
     /// Why the source's egress side allows it.
     pub egress: String,
@@ -119,6 +123,7 @@ pub const STATES: &[&str] = &[
     "SHUTDOWN_RECD",
     "SHUTDOWN_ACK_SENT",
     "CLOSED",
+    "DENIED",
 ];
 
 impl FlowFilter {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! types    what is said, as JSON
+//! table    the flow table in numbers
 //! flow     flows as they are told, and which are wanted
 //! server   HTTP over the instance's unix socket
 //! client   the other end of it, for the command line
@@ -19,12 +20,14 @@ mod client;
 mod flow;
 mod server;
 mod stream;
+mod table;
 mod types;
 
 pub use client::{Client, ClientError};
 pub use flow::{FlowFilter, FlowNumber, FlowRecord, Flushed, NotOne, ProtocolName, STATES};
 pub use server::{ServeError, serve};
 pub use stream::Lines;
+pub use table::{FlowTableStatus, FragmentCounts, QuotaUse};
 pub use types::{
     ChangeReport, EventFilter, EventLine, EventRecord, PortStatus, Status, VerdictWord, WorkerStatus,
 };

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::FlowTableStatus;
+
 /// Forwarded or dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -165,8 +167,6 @@ pub struct ChangeReport {
     pub allowed: u64,
     /// No longer allowed; they were cut.
     pub cut: u64,
-    /// No longer allowed; their next packet cuts them. Only TCP, and only in the gateway's first minute.
-    pub pending: u64,
     /// No longer allowed; they live on until they end (`--live-connections keep`).
     pub kept: u64,
     /// Seconds from the change to this report; all live flows had been looked at then.
@@ -174,7 +174,7 @@ pub struct ChangeReport {
 }
 
 /// The gateway, as of now.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Status {
     /// The instance.
     pub name: String,
@@ -210,6 +210,9 @@ pub struct Status {
     pub flows: usize,
     /// Flows that can be tracked.
     pub flow_capacity: usize,
+    /// What became of flows since the start, and who is near a quota.
+    #[serde(default)]
+    pub flow_table: FlowTableStatus,
     /// Flows that a change of policy has left as they were, since the start; a flow counts at every
     /// change.
     #[serde(default)]

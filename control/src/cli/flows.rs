@@ -2,15 +2,18 @@
 
 use std::io::Write;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 
 use super::instance::InstanceArgs;
 use super::status::Format;
-use super::{Failure, Outcome, block_on};
-use crate::api::{Client, FlowFilter, FlowNumber, FlowRecord, ProtocolName, STATES};
+use super::{Failure, Outcome, block_on, flow_table};
+use crate::api::{Client, FlowFilter, FlowNumber, ProtocolName, STATES};
+use crate::model::ObjectKey;
+
+/// Flows that are held back to be sorted. More come as a stream, in the order of the table.
+const SORTED: usize = 10_000;
 
 /// Show the connections that a running gateway tracks, or forget some.
 #[derive(Debug, Args)]
@@ -32,8 +35,9 @@ enum FlowsCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  podgate flows list --pod shop/db\n  \
     podgate flows list --protocol tcp --port 5432 -o json --limit 100\n\n\
-    In no particular order. SENT is what went as the first packet did, RETURNED what came back;\n\
-    both are packets and bytes.")]
+    Those that had a packet last come first, as long as there are not more than 10000. SENT is what went\n\
+    as the first packet did, RETURNED what came back; both are packets and bytes. Addresses, and more, are\n\
+    in 'podgate flows get' and -o json.")]
 struct ListArgs {
     #[command(flatten)]
     instance: InstanceArgs,
@@ -78,8 +82,8 @@ struct FlushArgs {
 /// Flows that fit all that is given.
 #[derive(Clone, Debug, Args)]
 struct FilterArgs {
-    /// Only those with this pod at either end.
-    #[arg(long, value_name = "NAMESPACE/POD")]
+    /// Only those with this pod, or node:NAME, at either end.
+    #[arg(long, value_name = "NAMESPACE/POD", value_parser = pod)]
     pod: Option<String>,
     /// Only those with this address at either end.
     #[arg(long, value_name = "ADDRESS")]
@@ -90,7 +94,7 @@ struct FilterArgs {
     /// Only those of this protocol: TCP, UDP, SCTP, ICMP, ICMPv6 or a number.
     #[arg(long, value_name = "PROTOCOL")]
     protocol: Option<ProtocolName>,
-    /// Only those in this state.
+    /// Only those in this state, as in ESTABLISHED or UNREPLIED.
     #[arg(long, value_name = "STATE", ignore_case = true, hide_possible_values = true,
           value_parser = PossibleValuesParser::new(STATES))]
     state: Option<String>,
@@ -117,13 +121,32 @@ fn list(args: ListArgs) -> Outcome {
     block_on(async {
         let mut flows = client.flows(&filter).await?;
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-        if args.output == Format::Table {
-            writeln!(out, "{}", line(HEAD))?;
-        }
-        while let Some(flow) = flows.next().await? {
-            match args.output {
-                Format::Json => writeln!(out, "{}", serde_json::to_string(&flow)?)?,
-                Format::Table => writeln!(out, "{}", line(cells(&flow).each_ref().map(String::as_str)))?,
+        match args.output {
+            Format::Json => {
+                while let Some(flow) = flows.next().await? {
+                    writeln!(out, "{}", serde_json::to_string(&flow)?)?;
+                }
+            }
+            Format::Table => {
+                let mut first = Vec::new();
+                while first.len() < SORTED
+                    && let Some(flow) = flows.next().await?
+                {
+                    first.push(flow);
+                }
+                first.sort_by(|one, other| one.idle_seconds.total_cmp(&other.idle_seconds));
+                if first.is_empty() {
+                    eprintln!("{}", if filter.is_open() { "there are no flows" } else { "no flow fits" });
+                    return anyhow::Ok(());
+                }
+                let columns = flow_table::Columns::of(&first);
+                writeln!(out, "{}", columns.head())?;
+                for flow in &first {
+                    writeln!(out, "{}", columns.line(flow))?;
+                }
+                while let Some(flow) = flows.next().await? {
+                    writeln!(out, "{}", columns.line(&flow))?;
+                }
             }
         }
         out.flush()?;
@@ -145,7 +168,7 @@ fn get(args: &GetArgs) -> Outcome {
     };
     match args.output {
         Format::Json => writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&flow)?)?,
-        Format::Table => std::io::stdout().write_all(told(&flow).as_bytes())?,
+        Format::Table => std::io::stdout().write_all(flow_table::told(&flow).as_bytes())?,
     }
     Ok(())
 }
@@ -163,67 +186,23 @@ fn flush(args: FlushArgs) -> Outcome {
     Ok(())
 }
 
-const HEAD: [&str; 11] =
-    ["ID", "PROTOCOL", "STATE", "SOURCE", "DESTINATION", "AGE", "IDLE", "SENT", "RETURNED", "WAY", "VERDICT"];
-const WIDTHS: [usize; 11] = [9, 8, 11, 34, 34, 7, 7, 14, 14, 8, 0];
-
-/// Lines come as flows do: a column is as wide as its cells usually are, and a wider cell pushes.
-fn line(cells: [&str; 11]) -> String {
-    let padded = cells.iter().zip(WIDTHS).map(|(cell, width)| format!("{cell:<width$}"));
-    padded.collect::<Vec<_>>().join(" ").trim_end().to_owned()
+fn pod(text: &str) -> Result<String, &'static str> {
+    let is_node = text.strip_prefix("node:").is_some_and(|node| !node.is_empty());
+    let is_pod = text.parse::<ObjectKey>().is_ok();
+    if is_node || is_pod { Ok(text.into()) } else { Err("use NAMESPACE/POD, as in shop/db, or node:NAME") }
 }
 
-fn cells(flow: &FlowRecord) -> [String; 11] {
-    let verdict = match &flow.rule {
-        Some(rule) => format!("{} by {rule}", flow.reason),
-        None => flow.reason.clone(),
-    };
-    [
-        flow.id.clone(),
-        flow.protocol.clone(),
-        flow.state.clone(),
-        end(&flow.source, &flow.source_ip, flow.source_port, &flow.protocol),
-        end(&flow.destination, &flow.destination_ip, flow.destination_port, &flow.protocol),
-        lasting(flow.age_seconds),
-        lasting(flow.idle_seconds),
-        format!("{}/{}", flow.packets_sent, flow.bytes_sent),
-        format!("{}/{}", flow.packets_returned, flow.bytes_returned),
-        flow.way.clone(),
-        verdict,
-    ]
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn told(flow: &FlowRecord) -> String {
-    let [id, protocol, state, source, destination, age, idle, sent, returned, way, verdict] = cells(flow);
-    let assured = if flow.assured { "assured" } else { "not assured" };
-    let device = flow.device.as_deref().unwrap_or("(gone)");
-    let FlowRecord { egress, ingress, epoch, .. } = flow;
-    let expires = lasting(flow.expires_seconds);
-    format!(
-        "flow {id}: {protocol} {state}, {assured}\n\
-         from      {source}\n\
-         to        {destination}\n\
-         age       {age}, idle {idle}, forgotten after {expires} more of silence\n\
-         sent      {sent} packets/bytes, returned {returned}\n\
-         verdict   {verdict}; egress {egress}, ingress {ingress}; decided by snapshot {epoch}\n\
-         way       {way}, first seen at {device}\n"
-    )
-}
-
-fn end(name: &str, ip: &str, port: u16, protocol: &str) -> String {
-    let who = if name == ip { ip.to_owned() } else { format!("{name} ({ip})") };
-    match port {
-        0 => who,
-        port if protocol.starts_with("ICMP") => format!("{who} id {port}"),
-        port => format!("{who} {port}"),
-    }
-}
-
-fn lasting(seconds: f64) -> String {
-    let rounded = Duration::from_secs(seconds as u64);
-    if seconds < 10.0 {
-        format!("{seconds:.1}s")
-    } else {
-        humantime::format_duration(rounded).to_string().replace(' ', "")
+    #[test]
+    fn a_pod_has_a_namespace() {
+        for text in ["shop/db", "node:worker-1"] {
+            assert_eq!(pod(text).as_deref(), Ok(text));
+        }
+        for text in ["", "db", "node:", "/db", "shop/"] {
+            assert!(pod(text).is_err(), "{text}");
+        }
     }
 }

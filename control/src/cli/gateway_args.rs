@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use podgate_dataplane::snapshot::Switches;
 use podgate_dataplane::steer::Fallback;
 
+use super::flow_args::FlowArgs;
 use crate::agent::{OnExit, RunOptions};
 
 #[derive(Clone, Debug, Args)]
@@ -29,9 +30,6 @@ pub(super) struct GatewayArgs {
     /// Tunnels (VXLAN, Geneve, IPIP, GRE, WireGuard) from pods to node addresses.
     #[arg(long, value_enum, default_value_t = Tunnels::Drop)]
     tunnels_to_nodes: Tunnels,
-    /// Flows that can be tracked at once.
-    #[arg(long, default_value_t = 131_072, value_name = "N")]
-    flows: usize,
     /// Broadcast and multicast frames that a pod may send a second.
     #[arg(long, default_value_t = 400, value_name = "N")]
     broadcast_pps: u32,
@@ -44,6 +42,8 @@ pub(super) struct GatewayArgs {
     /// Where gateways keep their files.
     #[arg(long, default_value = "/run/podgate", value_name = "DIR", env = "PODGATE_RUN_DIR")]
     pub(super) run_dir: PathBuf,
+    #[command(flatten)]
+    flows: FlowArgs,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -86,7 +86,7 @@ impl GatewayArgs {
                 drop_tunnels_to_nodes: self.tunnels_to_nodes == Tunnels::Drop,
                 recheck_live_flows: self.live_connections == LiveConnections::Recheck,
             },
-            flow_capacity: self.flows,
+            flows: self.flows.options(),
             broadcast_pps: self.broadcast_pps,
             heavy_pps: self.heavy_pps,
             min_gso_bytes: self.min_gso,
@@ -109,11 +109,11 @@ impl GatewayArgs {
         add("--fallback", word(&self.fallback));
         add("--live-connections", word(&self.live_connections));
         add("--tunnels-to-nodes", word(&self.tunnels_to_nodes));
-        add("--flows", self.flows.to_string());
         add("--broadcast-pps", self.broadcast_pps.to_string());
         add("--heavy-pps", self.heavy_pps.to_string());
         add("--min-gso", self.min_gso.to_string());
         add("--run-dir", display(&self.run_dir));
+        arguments.extend(self.flows.to_arguments());
         arguments
     }
 }

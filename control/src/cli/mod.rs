@@ -8,6 +8,8 @@ mod connectivity;
 mod detach;
 mod diff;
 mod explain;
+mod flow_args;
+mod flow_table;
 mod flows;
 mod gateway_args;
 mod instance;
@@ -17,6 +19,7 @@ mod run;
 mod status;
 mod survey;
 mod table;
+mod timeouts;
 
 use std::process::ExitCode;
 

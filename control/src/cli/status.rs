@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::instance::InstanceArgs;
 use super::{Outcome, block_on, table};
-use crate::api::{ChangeReport, Client, Status};
+use crate::api::{ChangeReport, Client, FlowTableStatus, FragmentCounts, QuotaUse, Status};
 
 /// How results are printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -56,10 +56,7 @@ fn render(status: &Status) -> String {
     if let Some(within) = status.publish_p99_ms {
         text.push_str(&format!("99 of 100 changes were in force within {within:.1} ms of being seen\n"));
     }
-    text.push_str(&format!(
-        "flows {} of {}, cut by changes of policy {}; events lost {}\n",
-        status.flows, status.flow_capacity, status.flows_cut, status.events_lost
-    ));
+    text.push_str(&flows(status));
     if let Some(change) = &status.last_change {
         text.push_str(&told(change));
     }
@@ -101,12 +98,38 @@ fn render(status: &Status) -> String {
     text
 }
 
-fn told(change: &ChangeReport) -> String {
-    let ChangeReport { epoch, allowed, cut, pending, kept, .. } = change;
-    let mut text = format!("live flows at snapshot {epoch}: {allowed} still allowed, {cut} cut");
-    if *pending > 0 {
-        text.push_str(&format!(", {pending} to be cut by their next packet"));
+fn flows(status: &Status) -> String {
+    let FlowTableStatus { opened, expired, evicted, full, over_flow_quota, over_half_open_quota, .. } =
+        &status.flow_table;
+    let mut text = format!(
+        "flows {} of {}: {opened} opened, {expired} expired, {evicted} evicted, {} cut by changes of policy\n",
+        status.flows, status.flow_capacity, status.flows_cut
+    );
+    if full + over_flow_quota + over_half_open_quota > 0 {
+        let over = over_flow_quota + over_half_open_quota;
+        text.push_str(&format!("flows refused: {full} without room, {over} over their pod's quota\n"));
     }
+    let FlowTableStatus { flows_per_pod, half_open_per_pod, near_quota, fragments, .. } = &status.flow_table;
+    for QuotaUse { pod, device, passage, flows, half_open } in near_quota {
+        let who = pod.as_deref().unwrap_or(device);
+        text.push_str(&format!(
+            "near its quota: {who} {passage}, {flows} of {flows_per_pod} flows, {half_open} of \
+             {half_open_per_pod} half-open\n"
+        ));
+    }
+    let FragmentCounts { recorded, completed, overlapping, evicted, over_quota } = fragments;
+    if *recorded > 0 {
+        text.push_str(&format!(
+            "fragmented datagrams {recorded}: {completed} complete, {overlapping} overlapping, {evicted} evicted, \
+             {over_quota} over their pod's share\n"
+        ));
+    }
+    text + &format!("events lost {}\n", status.events_lost)
+}
+
+fn told(change: &ChangeReport) -> String {
+    let ChangeReport { epoch, allowed, cut, kept, .. } = change;
+    let mut text = format!("live flows at snapshot {epoch}: {allowed} still allowed, {cut} cut");
     if *kept > 0 {
         text.push_str(&format!(", {kept} kept though no longer allowed"));
     }
@@ -115,4 +138,70 @@ fn told(change: &ChangeReport) -> String {
 
 fn reasons(drops: &BTreeMap<String, u64>) -> String {
     drops.iter().map(|(reason, count)| format!("{reason} {count}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quiet_table_takes_one_line() {
+        let status = Status { flows: 3, flow_capacity: 131_072, ..Status::default() };
+        assert_eq!(
+            flows(&status),
+            "flows 3 of 131072: 0 opened, 0 expired, 0 evicted, 0 cut by changes of policy\nevents lost 0\n"
+        );
+        assert!(render(&status).contains(&flows(&status)));
+    }
+
+    #[test]
+    fn a_table_under_pressure_says_who_and_what() {
+        let full_of = |pod: Option<&str>, passage: &str, flows, half_open| QuotaUse {
+            pod: pod.map(str::to_owned),
+            device: "veth9".into(),
+            passage: passage.into(),
+            flows,
+            half_open,
+        };
+        let flow_table = FlowTableStatus {
+            opened: 2_000,
+            expired: 900,
+            removed: 7,
+            evicted: 100,
+            reopened: 3,
+            full: 2,
+            over_flow_quota: 5,
+            over_half_open_quota: 11,
+            flows_per_pod: 1024,
+            half_open_per_pod: 256,
+            near_quota: vec![
+                full_of(Some("shop/web"), "from-pod", 1024, 3),
+                full_of(None, "to-pod", 250, 250),
+            ],
+            fragments: FragmentCounts {
+                recorded: 9,
+                completed: 6,
+                overlapping: 2,
+                evicted: 1,
+                over_quota: 3,
+            },
+        };
+        let status = Status {
+            flows: 990,
+            flow_capacity: 1000,
+            flows_cut: 4,
+            flow_table,
+            events_lost: 8,
+            ..Status::default()
+        };
+        let expected = "\
+flows 990 of 1000: 2000 opened, 900 expired, 100 evicted, 4 cut by changes of policy
+flows refused: 2 without room, 16 over their pod's quota
+near its quota: shop/web from-pod, 1024 of 1024 flows, 3 of 256 half-open
+near its quota: veth9 to-pod, 250 of 1024 flows, 250 of 256 half-open
+fragmented datagrams 9: 6 complete, 2 overlapping, 1 evicted, 3 over their pod's share
+events lost 8
+";
+        assert_eq!(flows(&status), expected);
+    }
 }

@@ -143,7 +143,8 @@ fn said(compiled: &Compiled, cause: Cause) -> Said {
         Cause::OwnNode => Said::OwnNode,
         Cause::Itself => Said::Itself,
         Cause::Rule(id) => rule(compiled, id).unwrap_or(Said::Denied),
-        Cause::DefaultDeny | Cause::NotReached => Said::Denied,
+        // A table never answers that a flow was carried over from another one.
+        Cause::DefaultDeny | Cause::NotReached | Cause::Carried => Said::Denied,
     }
 }
 

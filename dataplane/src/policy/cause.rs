@@ -21,6 +21,9 @@ pub enum Cause {
     DefaultDeny,
     /// The other side had already denied.
     NotReached,
+    /// A rule of a gateway before this one allowed it. Rules are numbered by snapshot, so that which
+    /// one it was is no longer known.
+    Carried,
 }
 
 impl Cause {
@@ -40,6 +43,7 @@ impl Cause {
             Self::Itself => 3,
             Self::DefaultDeny => 4,
             Self::NotReached => 5,
+            Self::Carried => 6,
             Self::Rule(RuleId(id)) => Self::FIRST_RULE + id,
         }
     }
@@ -53,7 +57,8 @@ impl Cause {
             3 => Self::Itself,
             4 => Self::DefaultDeny,
             5 => Self::NotReached,
-            6..Self::FIRST_RULE => return None,
+            6 => Self::Carried,
+            7..Self::FIRST_RULE => return None,
             rule => Self::Rule(RuleId(rule - Self::FIRST_RULE)),
         })
     }
@@ -72,6 +77,7 @@ mod tests {
             Cause::Itself,
             Cause::DefaultDeny,
             Cause::NotReached,
+            Cause::Carried,
             Cause::Rule(RuleId(0)),
             Cause::Rule(RuleId(1_000_000)),
         ] {

@@ -78,6 +78,25 @@ pub enum Fate {
     Release,
 }
 
+/// Decides the frames of a ring, batch by batch.
+pub trait Decide {
+    /// Sees the frames of a batch, one after another, before any of them is decided.
+    fn look(&mut self, frame: &[u8]) {
+        let _ = frame;
+    }
+
+    /// All frames of the batch have been seen.
+    fn all_seen(&mut self) {}
+
+    /// Reads and rewrites frame number `at` of the batch, and says what becomes of it.
+    fn decide(&mut self, at: usize, frame: &mut [u8]) -> Fate;
+
+    /// Sees a frame that was to be sent and that the transmit ring did not take in time.
+    fn unsent(&mut self, frame: &[u8]) {
+        let _ = frame;
+    }
+}
+
 /// What one turn did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Turn {
@@ -227,26 +246,31 @@ impl Ring {
         unsafe { BorrowedFd::borrow_raw(self.socket()) }
     }
 
-    /// Receives up to [`BATCH`] frames, lets `decide` read and rewrite each, sends on what it says,
-    /// and gives the rest back to the kernel. What the transmit ring does not take in time is shown
-    /// to `unsent` and dropped. Nothing is allocated.
-    pub fn turn(&mut self, mut decide: impl FnMut(&mut [u8]) -> Fate, unsent: impl FnMut(&[u8])) -> Turn {
+    /// Receives up to [`BATCH`] frames, has each decided, sends on what is to be sent, and gives the
+    /// rest back to the kernel. What the transmit ring does not take in time is dropped. Nothing is
+    /// allocated.
+    pub fn turn(&mut self, judge: &mut impl Decide) -> Turn {
         self.reap();
         // SAFETY: `scratch` is overwritten with descriptors of this UMEM that the kernel has
         // filled and gives up; they are ours until they are sent or freed below.
         let received = unsafe { self.rx.consume(&mut self.scratch[..]) };
         self.received += received as u64;
+        for descriptor in &self.scratch[..received] {
+            // SAFETY: the frame belongs to this UMEM, and it is ours; no other reference to it lives.
+            judge.look(unsafe { self.umem.data(descriptor) }.contents());
+        }
+        judge.all_seen();
         for at in 0..received {
             let mut frame = Frame(self.scratch[at]);
             // SAFETY: the frame belongs to this UMEM, and we own it: neither the kernel nor any
             // other reference has it while `bytes` lives.
-            let fate = decide(unsafe { self.umem.data_mut(&mut frame.0) }.contents_mut());
+            let fate = judge.decide(at, unsafe { self.umem.data_mut(&mut frame.0) }.contents_mut());
             match fate {
                 Fate::Send => self.outgoing.push(frame.0),
                 Fate::Release => self.free.push(frame),
             }
         }
-        let refused = self.send(unsent);
+        let refused = self.send(judge);
         self.refill();
         Turn { received, refused }
     }
@@ -254,7 +278,7 @@ impl Ring {
     /// Hands the decided frames to the kernel and wakes it until it has taken them: one wake-up
     /// sends at most 32 frames (`TX_BATCH_SIZE` in net/xdp/xsk.c), and stops early when the veth's
     /// queue is full, which the next one may find drained.
-    fn send(&mut self, mut unsent: impl FnMut(&[u8])) -> usize {
+    fn send(&mut self, judge: &mut impl Decide) -> usize {
         if self.outgoing.is_empty() {
             if self.sent != self.completed {
                 self.wake();
@@ -269,7 +293,7 @@ impl Ring {
                 let refused = self.outgoing.len();
                 for descriptor in self.outgoing.drain(..) {
                     // SAFETY: the frame belongs to this UMEM and was not handed to the kernel.
-                    unsent(unsafe { self.umem.data(&descriptor) }.contents());
+                    judge.unsent(unsafe { self.umem.data(&descriptor) }.contents());
                     self.free.push(Frame(descriptor));
                 }
                 return refused;

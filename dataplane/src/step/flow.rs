@@ -1,8 +1,8 @@
 //! Packets that are part of a flow or open one.
 
 use podgate_flowtable::{
-    Addr, Decision, Direction, Exceeded, IpProtocol, Known, OpenError, Packet, Refusal as TrackRefusal,
-    TcpFlags, Time, Track, Transport, Tuple, Way,
+    Addr, Decision, Direction, Exceeded, IpProtocol, Known, OpenError, Packet, Refusal as TrackRefusal, Seek,
+    TcpFlags, Time, Track, Transport, Tuple, UNLIMITED, Way,
 };
 
 use super::{Gate, Place, Refusal, Subject};
@@ -19,11 +19,17 @@ impl Gate<'_> {
         &self,
         place: &Place<'_>,
         packet: &Packet,
+        seek: Option<&Seek>,
         subject: &Subject<'_>,
         now: Time,
     ) -> Result<Tag, Refusal> {
-        match self.flows.track(packet, now) {
-            Track::Known(known) => self.judge_known(place, packet.tuple.destination, &known),
+        let track = match seek {
+            Some(seek) => self.flows.track_at(seek, packet, now),
+            None => self.flows.track(packet, now),
+        };
+        match track {
+            Track::Known(known) => self.judge_known(place, packet.tuple.destination, &known, now),
+            Track::Denied(known) => self.judge_denied(place, packet, &known, subject, now),
             Track::MayOpen => self.open(place, packet, subject, now),
             Track::Refused(refusal) => Err(reason(refusal).into()),
         }
@@ -35,44 +41,46 @@ impl Gate<'_> {
         place: &Place<'_>,
         destination: Addr,
         known: &Known,
+        now: Time,
     ) -> Result<Tag, Refusal> {
         let decision = &known.decision;
         // Older, not other: another worker may already decide by a newer snapshot than this one.
         let is_stale = place.snapshot.switches.recheck_live_flows && decision.epoch < place.snapshot.epoch;
         if is_stale || !place.has_judged_pod(known) {
-            self.decide_again(place, known)?;
+            self.decide_again(place, known, now)?;
         }
         Ok(place.way_out(destination, decision.way))
     }
 
     /// In the initiator's direction, whichever way the packet at hand goes.
     #[cold]
-    fn decide_again(&self, place: &Place<'_>, known: &Known) -> Result<(), Refusal> {
+    fn decide_again(&self, place: &Place<'_>, known: &Known, now: Time) -> Result<(), Refusal> {
         let port = place.header.tag.port;
         let original = &known.original;
         let ends = place.ends(original, place.is_initiator(known.direction))?;
         let causes = place.decide(&ends, original);
+        let decision = Decision {
+            epoch: known.decision.epoch.max(place.snapshot.epoch),
+            egress: causes.egress.code(),
+            ingress: causes.ingress.code(),
+            ..known.decision
+        };
         let Err(reason) = allowed(causes) else {
-            let decision = Decision {
-                epoch: known.decision.epoch.max(place.snapshot.epoch),
-                egress: causes.egress.code(),
-                ingress: causes.ingress.code(),
-                ..known.decision
-            };
             if self.flows.redecide(known.id, decision) {
                 self.counters.count_flow_redecided(port);
             }
             return Ok(());
         };
         // Another worker may have been faster; the flow is cut once.
-        let is_cut = self.flows.remove(known.id);
-        if is_cut {
+        let mut kind = EventKind::Dropped;
+        if self.flows.cut(known.id, decision, now) {
             self.counters.count_flow_cut(port);
+            kind = EventKind::FlowCut;
         }
-        Err(Refusal { reason, causes: Some(causes), cut: is_cut.then_some(*original) })
+        Err(Refusal { reason, causes: Some(causes), kind, judged: Some(*original) })
     }
 
-    fn open(
+    pub(super) fn open(
         &self,
         place: &Place<'_>,
         packet: &Packet,
@@ -87,7 +95,7 @@ impl Gate<'_> {
         }
         let causes = place.decide(&ends, tuple);
         if let Err(reason) = allowed(causes) {
-            return Err(Refusal { reason, causes: Some(causes), cut: None });
+            return Err(Refusal { causes: Some(causes), ..reason.into() });
         }
         let way = place.opening_way(packet);
         let decision = Decision {
@@ -95,7 +103,7 @@ impl Gate<'_> {
             egress: causes.egress.code(),
             ingress: causes.ingress.code(),
             way,
-            owner: tag.tci(),
+            owner: owner(tag, &ends.0),
         };
         match self.flows.open(packet, decision, now) {
             Ok(_) => {}
@@ -106,8 +114,8 @@ impl Gate<'_> {
             // Another worker opened it since `track`: it is that flow's packet now.
             Err(OpenError::Exists(_)) => {
                 return match self.flows.track(packet, now) {
-                    Track::Known(known) => self.judge_known(place, tuple.destination, &known),
-                    Track::MayOpen => Err(DropReason::NoFlow.into()),
+                    Track::Known(known) => self.judge_known(place, tuple.destination, &known, now),
+                    Track::Denied(_) | Track::MayOpen => Err(DropReason::NoFlow.into()),
                     Track::Refused(refusal) => Err(reason(refusal).into()),
                 };
             }
@@ -132,7 +140,7 @@ impl Gate<'_> {
 impl Place<'_> {
     /// Whether the pod of this port opened the flow that a packet in `direction` belongs to.
     #[inline]
-    fn is_initiator(&self, direction: Direction) -> bool {
+    pub(super) fn is_initiator(&self, direction: Direction) -> bool {
         (self.header.tag.passage == Passage::FromPod) == (direction == Direction::Original)
     }
 
@@ -195,6 +203,15 @@ impl Place<'_> {
     }
 }
 
+/// Whom a flow from `source` counts for. A node always reaches its own pods, whatever comes to them from
+/// elsewhere: its probes are not to be refused for a flood.
+const fn owner(tag: Tag, source: &Endpoint) -> u16 {
+    match (tag.passage, source.kind) {
+        (Passage::ToPod, EndpointKind::OwnNode) => tag.owner() | UNLIMITED,
+        _ => tag.owner(),
+    }
+}
+
 /// What policy says of a flow that opens with `tuple`.
 pub(super) fn decide(
     snapshot: &Snapshot,
@@ -221,7 +238,7 @@ pub(super) const fn allowed(causes: Causes) -> Result<(), DropReason> {
     }
 }
 
-const fn is_picked_up(packet: &Packet) -> bool {
+pub(super) const fn is_picked_up(packet: &Packet) -> bool {
     match packet.transport {
         Transport::Tcp(segment) => {
             !segment.flags.contains(TcpFlags::SYN) || segment.flags.contains(TcpFlags::ACK)

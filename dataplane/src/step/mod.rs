@@ -3,11 +3,13 @@
 //! ```text
 //! mod        the order of the checks, and the one function in which every drop ends
 //! flow       packets that are part of a flow or open one
+//! denied     segments of connections that policy has cut
 //! recheck    flows decided again without a packet of theirs
 //! stateless  packets to groups, ICMP errors, later fragments
 //! tunnel     tunnels from pods to nodes
 //! ```
 
+mod denied;
 mod flow;
 mod recheck;
 mod stateless;
@@ -15,7 +17,7 @@ mod tunnel;
 
 pub use recheck::{Recheck, recheck};
 
-use podgate_flowtable::{FlowTable, FragmentTable, Time, Tuple};
+use podgate_flowtable::{FlowTable, FragmentTable, Seek, Time, Tuple};
 
 use crate::antispoof;
 use crate::counters::Counters;
@@ -56,18 +58,25 @@ struct Place<'a> {
     header: &'a TrunkHeader,
 }
 
+/// What a frame says, and where its flow would be.
+pub struct Reading {
+    parts: Result<(TrunkHeader, Result<Body, DropReason>), DropReason>,
+    seek: Option<Seek>,
+}
+
 /// Why a frame is dropped, with what only the one who decided it knows.
 #[derive(Clone, Copy)]
 struct Refusal {
     reason: DropReason,
     causes: Option<Causes>,
-    /// The flow this ends, in its initiator's direction.
-    cut: Option<Tuple>,
+    kind: EventKind,
+    /// What was judged, if not the frame's own tuple: its flow, in the initiator's direction.
+    judged: Option<Tuple>,
 }
 
 impl From<DropReason> for Refusal {
     fn from(reason: DropReason) -> Self {
-        Self { reason, causes: None, cut: None }
+        Self { reason, causes: None, kind: EventKind::Dropped, judged: None }
     }
 }
 
@@ -85,19 +94,47 @@ impl Gate<'_> {
     /// in it has changed.
     #[inline]
     pub fn step(&self, frame: &mut [u8], now: Time) -> Verdict {
+        self.decide(&self.read(frame), frame, now)
+    }
+
+    /// What `frame` says. Nothing is decided or changed by it; the flow that it may belong to is on
+    /// its way into the cache.
+    #[inline]
+    pub fn read(&self, frame: &[u8]) -> Reading {
+        let parts = TrunkHeader::split(frame).map(|(header, rest)| (header, Body::parse(&header, rest)));
+        let seek = match &parts {
+            Ok((_, Ok(Body::Ip(Ip { payload: Payload::Packet { packet, .. }, .. })))) => {
+                Some(self.flows.seek(packet))
+            }
+            _ => None,
+        };
+        Reading { parts, seek }
+    }
+
+    /// The second half of the way into the cache. Worth it in a batch: first every frame is read,
+    /// then every flow fetched, then the first frame decided.
+    #[inline]
+    pub fn fetch(&self, reading: &Reading) {
+        if let Some(seek) = &reading.seek {
+            self.flows.fetch(seek);
+        }
+    }
+
+    /// [`Gate::step`] for a frame that has been read.
+    #[inline]
+    pub fn decide(&self, reading: &Reading, frame: &mut [u8], now: Time) -> Verdict {
         let frame_len_bytes = frame.len();
-        let (header, rest) = match TrunkHeader::split(frame) {
+        let (header, body) = match &reading.parts {
             Ok(parts) => parts,
             Err(reason) => {
                 return self.drop_frame(
                     &Subject { tag: None, body: None, frame_len_bytes },
-                    reason.into(),
+                    (*reason).into(),
                     now,
                 );
             }
         };
-        let body = Body::parse(&header, rest);
-        match self.judge(&header, &body, frame_len_bytes, now) {
+        match self.judge(header, body, reading.seek.as_ref(), frame_len_bytes, now) {
             Ok(onward) => {
                 parse::retag(frame, onward.tag);
                 if let Some(mac) = onward.readdressed_to {
@@ -128,6 +165,7 @@ impl Gate<'_> {
         &self,
         header: &TrunkHeader,
         body: &Result<Body, DropReason>,
+        seek: Option<&Seek>,
         frame_len_bytes: usize,
         now: Time,
     ) -> Result<Onward, Refusal> {
@@ -148,7 +186,7 @@ impl Gate<'_> {
         match body {
             Body::Ip(ip) => {
                 let subject = Subject { tag: Some(header.tag), body: Some(body), frame_len_bytes };
-                self.judge_ip(&place, ip, &subject, now)
+                self.judge_ip(&place, ip, seek, &subject, now)
             }
             Body::Arp(arp) => Ok(neighbour::arp(snapshot, binding, header, arp)?),
         }
@@ -159,6 +197,7 @@ impl Gate<'_> {
         &self,
         place: &Place<'_>,
         ip: &Ip,
+        seek: Option<&Seek>,
         subject: &Subject<'_>,
         now: Time,
     ) -> Result<Onward, Refusal> {
@@ -169,7 +208,7 @@ impl Gate<'_> {
         }
         let tag = match &ip.payload {
             Payload::Packet { packet, .. } if ip.is_to_group() => self.judge_group(place, packet, now)?,
-            Payload::Packet { packet, .. } => self.judge_flow(place, packet, subject, now)?,
+            Payload::Packet { packet, .. } => self.judge_flow(place, packet, seek, subject, now)?,
             Payload::LaterFragment => return Ok(Onward::unchanged(self.follow_first(place, ip, now)?)),
             Payload::IcmpError { quoted, .. } => self.judge_icmp_error(place, ip, *quoted, now)?,
             Payload::IcmpOther { .. } => return Err(DropReason::IcmpUnrelated.into()),
@@ -191,15 +230,14 @@ impl Gate<'_> {
     #[cold]
     #[inline(never)]
     fn drop_frame(&self, subject: &Subject<'_>, refusal: Refusal, now: Time) -> Verdict {
-        let Refusal { reason, causes, cut } = refusal;
+        let Refusal { reason, causes, kind, judged } = refusal;
         let verdict = Verdict::Drop(reason);
         self.counters.count_drop(subject.tag.map(|tag| tag.port), reason);
         // What the bridge floods to ports that it does not concern is counted, but nobody's news.
         if reason == DropReason::NotForThisPod {
             return verdict;
         }
-        let kind = if cut.is_some() { EventKind::FlowCut } else { EventKind::Dropped };
-        self.tell(kind, subject, cut, verdict, causes, now);
+        self.tell(kind, subject, judged, verdict, causes, now);
         verdict
     }
 

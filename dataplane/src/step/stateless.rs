@@ -1,8 +1,6 @@
 //! What opens no flow: packets to groups, ICMP errors, and fragments after the first.
 
-use podgate_flowtable::{
-    Direction, First, FlowView, Follow, FragmentKey, IpProtocol, Known, Packet, Time, Tuple,
-};
+use podgate_flowtable::{First, FlowState, Follow, FragmentKey, IpProtocol, Known, Packet, Time, Tuple};
 
 use super::flow::allowed;
 use super::{Gate, Place, Refusal};
@@ -31,7 +29,7 @@ impl Gate<'_> {
         let causes = place.decide(&ends, &packet.tuple);
         match allowed(causes) {
             Ok(()) => Ok(tag),
-            Err(reason) => Err(Refusal { reason, causes: Some(causes), cut: None }),
+            Err(reason) => Err(Refusal { causes: Some(causes), ..reason.into() }),
         }
     }
 
@@ -53,10 +51,9 @@ impl Gate<'_> {
             return unrelated;
         }
         match self.flows.find(&quoted) {
-            Some((flow, direction)) if now < flow.expires_at => {
-                let FlowView { id, original, decision, .. } = flow;
-                let known = Known { id, direction: opposite(direction), original, decision };
-                self.judge_known(place, ip.destination, &known)
+            Some((flow, direction)) if now < flow.expires_at && flow.state != FlowState::Denied => {
+                let known = Known::new(flow.id, direction.opposite(), flow.original, flow.decision);
+                self.judge_known(place, ip.destination, &known, now)
             }
             _ => unrelated,
         }
@@ -76,6 +73,7 @@ impl Gate<'_> {
         match self.fragments.first(key, fragment.end_bytes.into(), out.tci().into(), now) {
             First::Recorded => Ok(()),
             First::Overlap => Err(DropReason::BadFragment),
+            First::OverQuota => Err(DropReason::FragmentQuota),
         }
     }
 
@@ -107,17 +105,11 @@ fn key(place: &Place<'_>, ip: &Ip, fragment: &Fragment) -> FragmentKey {
     /// is no part of a datagram's name (RFC 8200, 4.5).
     const IPV6_FRAGMENT: IpProtocol = IpProtocol(44);
     FragmentKey {
+        owner: place.header.tag.owner(),
         source: ip.source,
         destination: ip.destination,
         protocol: if ip.source.is_v4() { ip.protocol } else { IPV6_FRAGMENT },
-        identification: fragment.identification ^ u32::from(place.header.tag.tci()) << 16,
-    }
-}
-
-const fn opposite(direction: Direction) -> Direction {
-    match direction {
-        Direction::Original => Direction::Reply,
-        Direction::Reply => Direction::Original,
+        identification: fragment.identification,
     }
 }
 

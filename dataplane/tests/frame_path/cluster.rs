@@ -76,7 +76,7 @@ pub fn policy(is_closed: bool) -> PolicyTable {
         }
         Half::new(rows, cells).unwrap()
     };
-    PolicyTable::new(half(5, &[(6, 2), (0, 3), (1, 3)]), half(6, &[(5, 1), (0, 4)]), lists).unwrap()
+    PolicyTable::new(half(5, &[(6, 2), (0, 3), (1, 3)]), half(6, &[(5, 1), (0, 4), (1, 4)]), lists).unwrap()
 }
 
 pub fn snapshot(epoch: u32, policy: PolicyTable, switches: Switches) -> Snapshot {

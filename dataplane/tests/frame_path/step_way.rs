@@ -4,7 +4,7 @@ use podgate_dataplane::policy::Cause;
 use podgate_dataplane::snapshot::Switches;
 use podgate_dataplane::tag::Tag;
 use podgate_dataplane::verdict::DropReason;
-use podgate_flowtable::{Config, FlowTable, HashSecret, Timeouts, Way};
+use podgate_flowtable::Way;
 
 use crate::frames::{self, port};
 use crate::world::{
@@ -106,14 +106,7 @@ fn a_local_source_that_did_not_just_send_is_not_believed() {
 
 #[test]
 fn a_connection_picked_up_in_the_middle_goes_by_the_bridge() {
-    let mut world = World::new();
-    world.flows = FlowTable::new(Config {
-        capacity: 64,
-        secret: HashSecret([1, 2]),
-        timeouts: Timeouts::default(),
-        pickup_until: secs(60),
-    })
-    .unwrap();
+    let world = World::picking_up(secs(60));
     let ack = frames::tcp(("10.0.0.1", 40000), ("10.0.0.2", 5432), |tcp| tcp.ack = true, b"still here");
     world.send(&from_pod(WEB, mac(DB)).ip(&ack)).opened(Tag::from_pod(port(WEB)), WEB_TO_DB, DB_FROM_WEB);
     world.send(&to_pod(DB).ip(&ack)).forwarded(Tag::to_pod(port(DB)));

@@ -9,7 +9,7 @@ use podgate_dataplane::snapshot::{Snapshot, Switches};
 use podgate_dataplane::step::Gate;
 use podgate_dataplane::tag::{Passage, PortId, Tag};
 use podgate_dataplane::verdict::{Causes, DropReason, Verdict};
-use podgate_flowtable::{Config, FlowTable, FragmentTable, HashSecret, Time, Timeouts};
+use podgate_flowtable::{Config, FlowTable, FragmentTable, HashSecret, Quota, Time, Timeouts};
 
 pub use crate::cluster::*;
 
@@ -22,14 +22,16 @@ pub struct World {
     pub events: EventRing,
 }
 
+/// Every counter that moved: port (0: none), name, by how much.
+pub type Moved = Vec<(u16, String, u64)>;
+
 /// What one frame did.
 #[derive(Debug)]
 pub struct Outcome {
     pub verdict: Verdict,
     pub before: Vec<u8>,
     pub after: Vec<u8>,
-    /// Every counter that moved: port (0: none), name, by how much.
-    pub counted: Vec<(u16, String, u64)>,
+    pub counted: Moved,
     pub events: Vec<Event>,
     /// Flows in the table before and after.
     pub flows: [usize; 2],
@@ -42,11 +44,26 @@ impl World {
     }
 
     pub fn with_capacity(capacity: usize) -> Self {
+        Self::with_flows(capacity, Time::default())
+    }
+
+    /// One in which no port may have more flows than that.
+    pub fn with_quota(flows: u32, half_open: u32) -> Self {
+        let world = Self::new();
+        Self { flows: world.flows.with_quota(Quota { flows, half_open }), ..world }
+    }
+
+    /// One that takes up connections in the middle until then.
+    pub fn picking_up(pickup_until: Time) -> Self {
+        Self::with_flows(1024, pickup_until)
+    }
+
+    fn with_flows(capacity: usize, pickup_until: Time) -> Self {
         let flows = FlowTable::new(Config {
             capacity,
             secret: HashSecret([1, 2]),
             timeouts: Timeouts::default(),
-            pickup_until: Time::default(),
+            pickup_until,
         });
         Self {
             snapshot: Some(snapshot(1, policy(false), Switches::default())),
@@ -70,16 +87,10 @@ impl World {
     }
 
     pub fn send_at(&self, frame: &[u8], now: Time) -> Outcome {
-        let counts = self.counts();
         let flows_before = self.flows.len();
         assert!(self.events.is_empty());
         let mut after = frame.to_vec();
-        let verdict = self.gate().step(&mut after, now);
-        let counted = counts
-            .iter()
-            .zip(self.counts())
-            .flat_map(|((port, before), (_, after))| moved(*port, before, &after))
-            .collect();
+        let (verdict, counted) = self.counting(|| self.gate().step(&mut after, now));
         let taken_up = match frame.get(12..16) {
             Some(&[0x81, 0x00, high, low]) => Tag::from_tci(u16::from_be_bytes([high, low])),
             _ => None,
@@ -99,13 +110,21 @@ impl World {
         self.send_at(frame, secs(10))
     }
 
+    /// Does it, and says which counters moved.
+    pub fn counting<T>(&self, act: impl FnOnce() -> T) -> (T, Moved) {
+        let counts = self.counts();
+        let done = act();
+        let pairs = counts.iter().zip(self.counts());
+        (done, pairs.flat_map(|((port, before), (_, after))| moved(*port, before, &after)).collect())
+    }
+
     fn counts(&self) -> Vec<(u16, PortCounts)> {
         let ports = [None].into_iter().chain((1..2048).map(PortId::new));
         ports.map(|port| (port.map_or(0, PortId::number), self.counters.port(port))).collect()
     }
 }
 
-fn moved(port: u16, before: &PortCounts, after: &PortCounts) -> Vec<(u16, String, u64)> {
+fn moved(port: u16, before: &PortCounts, after: &PortCounts) -> Moved {
     let fields = |counts: &PortCounts| {
         let mut fields = vec![
             ("from-pod packets".to_owned(), counts.from_pod.packets),
@@ -129,7 +148,7 @@ impl Outcome {
         self.taken_up.map_or(0, |tag| tag.port.number())
     }
 
-    fn counted_forward(&self) -> Vec<(u16, String, u64)> {
+    fn counted_forward(&self) -> Moved {
         let way = match self.taken_up.unwrap().passage {
             Passage::FromPod => "from-pod",
             Passage::ToPod => "to-pod",

@@ -2,14 +2,14 @@
 //!
 //! | word | holds |
 //! |---|---|
-//! | 0 | ports, protocol and asker 41, originator 1, way 1, owner 16 |
+//! | 0 | ports, protocol and asker 41, originator 1, way 1, owner 16, alias 1, translated 1 |
 //! | 1, 2 | low address |
-//! | 3 | clock: last seen 44, state 5, assurance 1, opened (high part) 14 |
+//! | 3 | clock: last seen 40, state 5, assurance 1, opened (high part) 8, partner (low part) 10 |
 //! | 4, 5 | epoch 32, egress 32; ingress 32, opened (low part) 32 |
 //! | 6 | third word of the protocol tracker's memory |
 //! | 7, 8 | high address |
 //! | 9, 10 | packets 48, the tracker's marks 16; original, then reply |
-//! | 11, 12 | bytes; original, then reply |
+//! | 11, 12 | bytes 55, partner (middle, high part) 9; original, then reply |
 //! | 13, 14 | first words of the tracker's memory |
 //!
 //! The version and words 0..7 are one cache line. The key lies in both lines, so that comparing it
@@ -37,6 +37,17 @@ const OWNER_SHIFT: u32 = WAY_SHIFT + 1;
 const CODE_SHIFT: u32 = TICK_WIDTH;
 const ASSURANCE_SHIFT: u32 = CODE_SHIFT + CODE_BITS;
 pub(super) const OPENED_SHIFT: u32 = ASSURANCE_SHIFT + 1;
+const OPENED_HIGH_BITS: u32 = TICK_WIDTH - 32;
+const PARTNER_SHIFT: u32 = OPENED_SHIFT + OPENED_HIGH_BITS;
+const PARTNER_LOW_BITS: u32 = 64 - PARTNER_SHIFT;
+const BYTES_BITS: u32 = 55;
+pub(super) const BYTES_MASK: u64 = (1 << BYTES_BITS) - 1;
+const PARTNER_PART_BITS: u32 = 64 - BYTES_BITS;
+const PARTNER_BITS: u32 = PARTNER_LOW_BITS + 2 * PARTNER_PART_BITS;
+/// The slot is an alias, see `alias`.
+pub(super) const ALIAS: u64 = 1 << (OWNER_SHIFT + u16::BITS);
+/// The flow has one.
+pub(super) const TRANSLATED: u64 = ALIAS << 1;
 pub(super) const PACKET_BITS: u32 = 48;
 pub(super) const PACKETS_MASK: u64 = (1 << PACKET_BITS) - 1;
 
@@ -88,24 +99,31 @@ pub(crate) struct Record {
     pub(crate) packets: [u64; 2],
     pub(crate) bytes: [u64; 2],
     pub(crate) memory: Memory,
+    /// Where its alias is, if the originator knows the other end by another address.
+    pub(crate) partner: Option<Slot>,
 }
+
+/// The number of a slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Slot(pub(crate) u32);
+
+const _: () = assert!(crate::MAX_CAPACITY * 2 <= 1 << PARTNER_BITS);
 
 impl Record {
     pub(super) fn pack(&self) -> [u64; WORDS] {
         let mut words = [0; WORDS];
-        for (at, address) in [(LOW, self.key.low), (HIGH, self.key.high)] {
-            words[at] = address.bits() as u64;
-            words[at + 1] = (address.bits() >> 64) as u64;
-        }
-        words[NAME] = self.key.ends | u64::from(self.originator == End::High) << ORIGINATOR_SHIFT;
+        set_key(&mut words, &self.key, self.originator);
         words[CLOCK] = self.clock.pack() | (self.opened >> 32) << OPENED_SHIFT;
         words[CAUSES + 1] = u64::from(self.opened as u32);
         set_decision(&mut words, &self.decision);
         for side in 0..2 {
             words[PACKETS + side] = self.packets[side] & PACKETS_MASK;
-            words[BYTES + side] = self.bytes[side];
+            words[BYTES + side] = self.bytes[side] & BYTES_MASK;
         }
         set_memory(&mut words, &self.memory);
+        if let Some(partner) = self.partner {
+            set_partner(&mut words, partner);
+        }
         words
     }
 
@@ -118,13 +136,22 @@ impl Record {
             clock: Clock::unpack(words[CLOCK]),
             opened: opened(words[CLOCK], words[CAUSES + 1]),
             packets: [words[PACKETS] & PACKETS_MASK, words[PACKETS + 1] & PACKETS_MASK],
-            bytes: [words[BYTES], words[BYTES + 1]],
+            bytes: [words[BYTES] & BYTES_MASK, words[BYTES + 1] & BYTES_MASK],
             memory: Memory {
                 marks: [marks(words[PACKETS]), marks(words[PACKETS + 1])],
                 words: [words[MEMORY], words[MEMORY + 1], words[WINDOWS]],
             },
+            partner: partner(words),
         }
     }
+}
+
+pub(super) fn set_key(words: &mut [u64; WORDS], key: &Key, originator: End) {
+    for (at, address) in [(LOW, key.low), (HIGH, key.high)] {
+        words[at] = address.bits() as u64;
+        words[at + 1] = (address.bits() >> 64) as u64;
+    }
+    words[NAME] = key.ends | u64::from(originator == End::High) << ORIGINATOR_SHIFT;
 }
 
 #[inline]
@@ -149,8 +176,8 @@ pub(super) fn owner(name: u64) -> u16 {
 }
 
 pub(super) fn set_decision(words: &mut [u64; WORDS], decision: &Decision) {
-    let name_mask = (1 << WAY_SHIFT) - 1;
-    words[NAME] = words[NAME] & name_mask
+    let kept = ((1 << WAY_SHIFT) - 1) | TRANSLATED;
+    words[NAME] = words[NAME] & kept
         | u64::from(decision.way == Way::Bridge) << WAY_SHIFT
         | u64::from(decision.owner) << OWNER_SHIFT;
     words[CAUSES] = u64::from(decision.epoch.0) << 32 | u64::from(decision.egress);
@@ -167,7 +194,25 @@ pub(super) fn set_memory(words: &mut [u64; WORDS], memory: &Memory) {
 
 #[inline]
 pub(super) fn opened(clock: u64, second: u64) -> u64 {
-    (clock >> OPENED_SHIFT) << 32 | u64::from(second as u32)
+    let high = clock >> OPENED_SHIFT & ((1 << OPENED_HIGH_BITS) - 1);
+    high << 32 | u64::from(second as u32)
+}
+
+pub(super) fn partner(words: &[u64; WORDS]) -> Option<Slot> {
+    let slot = words[CLOCK] >> PARTNER_SHIFT
+        | words[BYTES] >> BYTES_BITS << PARTNER_LOW_BITS
+        | words[BYTES + 1] >> BYTES_BITS << (PARTNER_LOW_BITS + PARTNER_PART_BITS);
+    (words[NAME] & TRANSLATED != 0).then_some(Slot(slot as u32))
+}
+
+pub(super) fn set_partner(words: &mut [u64; WORDS], Slot(slot): Slot) {
+    let slot = u64::from(slot);
+    let low_mask = (1 << PARTNER_SHIFT) - 1;
+    words[NAME] |= TRANSLATED;
+    words[CLOCK] = words[CLOCK] & low_mask | slot << PARTNER_SHIFT;
+    words[BYTES] = words[BYTES] & BYTES_MASK | slot >> PARTNER_LOW_BITS << BYTES_BITS;
+    words[BYTES + 1] =
+        words[BYTES + 1] & BYTES_MASK | slot >> (PARTNER_LOW_BITS + PARTNER_PART_BITS) << BYTES_BITS;
 }
 
 #[inline]
@@ -189,9 +234,12 @@ mod tests {
             destination_port: u16::MAX - 1,
             protocol: IpProtocol(u8::MAX),
         };
-        for (originator, way, assurance) in
-            [(End::Low, Way::Bridge, Assurance::Tentative), (End::High, Way::Shortcut, Assurance::Assured)]
-        {
+        let last = Some(Slot((1 << PARTNER_BITS) - 1));
+        for (originator, way, assurance, partner) in [
+            (End::Low, Way::Bridge, Assurance::Tentative, last),
+            (End::High, Way::Shortcut, Assurance::Assured, Some(Slot(0x0155_5555))),
+            (End::High, Way::Shortcut, Assurance::Assured, None),
+        ] {
             let record = Record {
                 key: Key::of(&tuple).0.asked_by(originator),
                 originator,
@@ -209,8 +257,9 @@ mod tests {
                 },
                 opened: (1 << TICK_WIDTH) - 2,
                 packets: [PACKETS_MASK, 1],
-                bytes: [u64::MAX, 2],
+                bytes: [BYTES_MASK, 2],
                 memory: Memory { marks: [u16::MAX, 0x1234], words: [u64::MAX, 3, 4] },
+                partner,
             };
             assert_eq!(Record::unpack(&record.pack()), record);
         }

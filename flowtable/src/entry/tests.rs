@@ -22,6 +22,7 @@ fn record(port: u16) -> Record {
         packets: [1, 0],
         bytes: [60, 0],
         memory: Memory::default(),
+        partner: None,
     }
 }
 

@@ -139,6 +139,31 @@ fn both_ends_may_open_at_the_same_time() {
     c.goes(Reply, SYN, (0, 0, 0), TcpState::Established);
 }
 
+/// A table that is made meanwhile may have missed one SYN, or both.
+#[test]
+fn a_simultaneous_open_may_be_taken_up_in_the_middle() {
+    let mut c = Connection::syn_sent();
+    c.goes(Reply, SYN_ACK, (0, 1, 0), TcpState::SynRecv);
+    c.refuses(Original, SYN_ACK, (0, 500, 0));
+    c.goes(Original, SYN_ACK, (0, 1, 0), TcpState::SynRecv);
+    c.goes(Original, ACK, (1, 1, 0), TcpState::Established);
+    c.refuses(Original, SYN_ACK, (0, 1, 0));
+
+    let mut c = Connection::opened_by(&segment(Original, SYN_ACK, 0, 1, 0));
+    c.goes(Reply, SYN_ACK, (0, 1, 0), TcpState::Established);
+    c.goes(Reply, ACK, (1, 1, 100), TcpState::Established);
+}
+
+/// The last that the server of an old connection sends must not close the client's port for minutes.
+#[test]
+fn a_connection_of_which_one_end_was_heard_gives_way_to_a_syn_of_the_other() {
+    let mut c = Connection::opened_by(&segment(Original, ACK, 900, 700, 0));
+    assert_eq!(c.take(Reply, &segment(Reply, SYN, 5000, 0, 0)), Step::Reopen);
+    // Not once both were.
+    c.goes(Reply, ACK, (700, 900, 0), TcpState::Established);
+    c.refuses(Reply, SYN, (5000, 0, 0));
+}
+
 #[test]
 fn the_other_end_cannot_open_a_connection_under_an_established_one() {
     let mut c = Connection::established();

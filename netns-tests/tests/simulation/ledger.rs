@@ -7,7 +7,7 @@
 //! * A drop by policy is by the side that the evaluator blames.
 //! * Every frame and every byte is counted once, and every drop, opening and cut is told.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 
 use podgate_control::oracle::{Side, Verdict as Judgement};
@@ -24,8 +24,9 @@ use crate::wire::Frame;
 pub struct Ledger {
     state: GateState,
     cursor: ExpiryCursor,
-    /// Flows that were opened and not cut, by the tuple of their opening packet.
-    opened: HashSet<Tuple>,
+    /// Flows that were opened and not cut, by the tuple of their opening packet, with the connection that
+    /// alone has used them so far.
+    opened: HashMap<Tuple, Option<u64>>,
     sums: Sums,
 }
 
@@ -91,7 +92,7 @@ impl Ledger {
         Self {
             state: GateState::new(1 << 15, 4),
             cursor: ExpiryCursor::default(),
-            opened: HashSet::new(),
+            opened: HashMap::new(),
             sums: Sums::default(),
         }
     }
@@ -108,7 +109,8 @@ impl Ledger {
     /// Has the gate judge `frame`; where it goes on to, if it does.
     pub fn offer(&mut self, cast: &Cast, frame: &Frame, now: Time) -> Option<Tag> {
         let flow = self.flow_of(frame, now);
-        let expected = expect(cast, frame, flow.as_ref());
+        let user = flow.as_ref().and_then(|flow| *self.opened.get(&flow.original)?);
+        let expected = expect(cast, frame, flow.as_ref(), user);
         let mut bytes = frame.bytes.clone();
         let verdict = self.state.gate(cast.snapshot()).step(&mut bytes, now);
         let event = self.state.events.pop();
@@ -153,11 +155,12 @@ impl Ledger {
             if !matches!(frame.packet.content, Content::Echo(_)) {
                 self.opened.remove(&frame.tuple.reversed());
             }
-            self.opened.insert(frame.tuple);
+            self.opened.insert(frame.tuple, Some(frame.packet.connection));
             return;
         }
         let Some(flow) = &seen.flow else { panic!("forwarded without a flow: {seen}") };
-        assert!(self.opened.contains(&flow.original), "never opened: {seen}");
+        let Some(user) = self.opened.get_mut(&flow.original) else { panic!("never opened: {seen}") };
+        *user = user.filter(|connection| *connection == frame.packet.connection);
         let is_allowed = cast.allows(&flow.original);
         assert!(is_allowed || !cast.rechecks(), "denied meanwhile: {seen}");
         sums.outlived += u64::from(!is_allowed);
@@ -171,7 +174,7 @@ impl Ledger {
         let Some(Event { kind, tuple: Some(judged), .. }) = seen.event else { panic!("not told: {seen}") };
         let is_cut = kind == EventKind::FlowCut;
         if is_cut {
-            assert!(self.opened.remove(&judged), "cut, never opened: {seen}");
+            assert!(self.opened.remove(&judged).is_some(), "cut, never opened: {seen}");
             self.sums.cut += 1;
         } else {
             assert_eq!((kind, judged), (EventKind::Dropped, seen.frame.tuple), "{seen}");
@@ -207,8 +210,9 @@ impl Ledger {
     }
 }
 
-/// What must become of a frame, as far as it does not hang on TCP's finer points.
-fn expect(cast: &Cast, frame: &Frame, flow: Option<&FlowView>) -> Expected {
+/// What must become of a frame, as far as it does not hang on TCP's finer points. `user` is the one
+/// connection that has used the flow; the segments of another may be out of its windows.
+fn expect(cast: &Cast, frame: &Frame, flow: Option<&FlowView>, user: Option<u64>) -> Expected {
     let if_allowed = |tuple| if cast.allows(tuple) { Expected::Forward } else { Expected::Drop };
     if frame.is_spoofed {
         return Expected::Drop;
@@ -233,7 +237,8 @@ fn expect(cast: &Cast, frame: &Frame, flow: Option<&FlowView>) -> Expected {
             let is_plain = !flags.contains(TcpFlags::SYN)
                 && !flags.contains(TcpFlags::FIN)
                 && !flags.contains(TcpFlags::RST);
-            let is_standing = flow.state == FlowState::Tcp(TcpState::Established);
+            let is_standing =
+                flow.state == FlowState::Tcp(TcpState::Established) && user == Some(frame.packet.connection);
             match (stands, is_plain && is_standing) {
                 (true, true) => Expected::Forward,
                 // A connection that is over may open again by a SYN, decided anew.

@@ -160,6 +160,18 @@ fn an_rst_ends_an_established_connection_only_at_the_expected_byte() {
     talking().goes(Reply, RST_ACK, (900, 101, 0), TcpState::Established);
 }
 
+/// A SYN that comes once more after its connection was reset opens another one, and the reset that
+/// was sent meanwhile ends that: found in a capture of a line that repeats and overtakes.
+#[test]
+fn the_answer_to_a_syn_passes_after_the_reset_that_overtook_it() {
+    let mut c = Connection::syn_sent();
+    c.goes(Original, RST, (1, 0, 0), TcpState::Close);
+    c.goes(Reply, SYN_ACK, (0, 1, 0), TcpState::Close);
+    c.goes(Original, RST, (1, 0, 0), TcpState::Close);
+    c.refuses(Reply, SYN_ACK, (0, 77, 0));
+    c.refuses(Original, SYN_ACK, (0, 1, 0));
+}
+
 #[test]
 fn while_closing_an_rst_anywhere_in_the_window_will_do() {
     for (sequence, expected) in

@@ -1,0 +1,58 @@
+//! A slot that is no flow: another name for one.
+//!
+//! A translated flow is recorded by the addresses that its packets really have. What its originator
+//! sends carries another destination; that tuple is the key of an alias, which says where the flow is
+//! and what the destination becomes. The flow says in turn which slot its alias is in.
+//!
+//! | word | holds |
+//! |---|---|
+//! | 0 .. 2, 7, 8 | the key, as in `record`, and which end is the originator |
+//! | 3 | the flow's id |
+//! | 9 | the destination's port |
+//! | 11, 12 | the destination's address |
+
+use crate::key::{End, Key};
+use crate::{Addr, FlowId, Target};
+
+use super::record::{self, ALIAS, BYTES, CLOCK, HIGH, LOW, NAME, PACKETS, WORDS};
+
+/// Another name of a flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Alias {
+    pub(crate) key: Key,
+    pub(crate) originator: End,
+    pub(crate) flow: FlowId,
+    /// What the originator's packets are really for.
+    pub(crate) becomes: Target,
+}
+
+impl Alias {
+    pub(super) fn pack(&self) -> [u64; WORDS] {
+        let mut words = [0; WORDS];
+        record::set_key(&mut words, &self.key, self.originator);
+        words[NAME] |= ALIAS;
+        words[CLOCK] = self.flow.to_bits();
+        words[PACKETS] = u64::from(self.becomes.port);
+        let bits = self.becomes.addr.bits();
+        (words[BYTES], words[BYTES + 1]) = (bits as u64, (bits >> 64) as u64);
+        words
+    }
+
+    #[inline]
+    pub(super) fn unpack(words: impl Fn(usize) -> u64) -> Self {
+        let address = |at| Addr::from_bits(u128::from(words(at)) | u128::from(words(at + 1)) << 64);
+        Self {
+            key: Key { low: address(LOW), high: address(HIGH), ends: words(NAME) & Key::ENDS_MASK },
+            originator: record::originator(words(NAME)),
+            flow: FlowId::from_bits(words(CLOCK)),
+            becomes: Target { addr: address(BYTES), port: words(PACKETS) as u16 },
+        }
+    }
+
+    /// What the originator calls the other end.
+    #[inline]
+    pub(crate) fn called(&self) -> Target {
+        let tuple = self.key.tuple(self.originator);
+        Target { addr: tuple.destination, port: tuple.destination_port }
+    }
+}
