@@ -7,6 +7,7 @@
 //! oracle   the naive evaluator that tests compare with
 //! net      namespaces, links, bridges and qdiscs, over netlink
 //! lab      a node and its pods as network namespaces
+//! tools    what can be said of policies without a gateway
 //! agent    attach, publish, supervise
 //! api      the local socket: status, events and flows
 //! cli      one file a command
@@ -21,3 +22,4 @@ pub mod model;
 pub mod net;
 pub mod oracle;
 pub mod source;
+pub mod tools;

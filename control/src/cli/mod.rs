@@ -3,7 +3,11 @@
 //! Exit codes: 0 fine; 1 an expectation or a finding failed, or the command run in a pod did; 2 bad
 //! usage or input. Errors go to stderr and say what to do.
 
+mod check;
+mod connectivity;
 mod detach;
+mod diff;
+mod explain;
 mod flow_args;
 mod flow_table;
 mod flows;
@@ -13,6 +17,7 @@ mod lab;
 mod observe;
 mod run;
 mod status;
+mod survey;
 mod table;
 mod timeouts;
 
@@ -49,6 +54,10 @@ enum Command {
     Observe(observe::ObserveArgs),
     Flows(flows::FlowsArgs),
     Lab(lab::LabArgs),
+    Connectivity(connectivity::ConnectivityArgs),
+    Check(check::CheckArgs),
+    Diff(diff::DiffArgs),
+    Explain(explain::ExplainArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:\n  podgate completions bash > /etc/bash_completion.d/podgate")]
     Completions {
@@ -86,6 +95,10 @@ pub fn main() -> ExitCode {
         Command::Observe(args) => observe::run(&args),
         Command::Flows(args) => flows::run(args),
         Command::Lab(args) => lab::run(args),
+        Command::Check(args) => check::run(&args),
+        Command::Connectivity(args) => connectivity::run(&args),
+        Command::Diff(args) => diff::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Responder(args) => return lab::respond(&args),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();

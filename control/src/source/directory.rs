@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, thread};
 
-use super::manifest::read_manifests;
+use super::manifest::read;
 use super::syntax::Strictness;
+use super::trace::{Traced, Untraced};
 use super::{Note, Overlay, Place, Problem, SourceError};
 use crate::model::Cluster;
 
@@ -68,7 +69,18 @@ impl Directory {
 
     /// Reads everything as it is now. Either all of it is good, or every error is returned.
     pub fn load(&self) -> Result<Loaded, Vec<SourceError>> {
-        self.assemble(self.texts()?)
+        self.assemble(self.texts()?, None)
+    }
+
+    /// As [`Directory::load`], and keeps the texts and where in them everything stands: for tools
+    /// that point at lines.
+    pub fn load_traced(&self) -> Result<(Loaded, Traced), Untraced> {
+        let texts = self.texts().map_err(|errors| Untraced { errors, texts: Vec::new() })?;
+        let mut traced = Traced::new(&texts);
+        match self.assemble(texts, Some(&mut traced)) {
+            Ok(loaded) => Ok((loaded, traced)),
+            Err(errors) => Err(Untraced { errors, texts: traced.into_texts() }),
+        }
     }
 
     /// As [`Directory::load`], but `None` if every file is as it was when `seen` was last set.
@@ -76,7 +88,7 @@ impl Directory {
         match self.texts() {
             Ok(texts) if seen.as_ref() == Some(&texts) => None,
             Ok(texts) => {
-                let loaded = self.assemble(texts.clone());
+                let loaded = self.assemble(texts.clone(), None);
                 *seen = Some(texts);
                 Some(loaded)
             }
@@ -120,13 +132,13 @@ impl Directory {
         Ok(texts)
     }
 
-    fn assemble(&self, texts: Texts) -> Result<Loaded, Vec<SourceError>> {
+    fn assemble(&self, texts: Texts, mut traced: Option<&mut Traced>) -> Result<Loaded, Vec<SourceError>> {
         let files = texts.len();
         let mut cluster = Cluster::new();
         let mut notes = Vec::new();
         let mut errors = Vec::new();
         let mut places: HashMap<String, Place> = HashMap::new();
-        for (file, bytes) in texts {
+        for (number, (file, bytes)) in texts.into_iter().enumerate() {
             let text = match str::from_utf8(&bytes) {
                 Ok(text) => text,
                 Err(error) => {
@@ -134,7 +146,7 @@ impl Directory {
                     continue;
                 }
             };
-            let reading = read_manifests(text, &file, self.strictness);
+            let reading = read(text, &file, self.strictness, traced.is_some());
             notes.extend(reading.notes);
             errors.extend(reading.errors);
             for manifest in reading.manifests {
@@ -147,6 +159,9 @@ impl Directory {
                         problem: Problem::Duplicate { first: first.clone() },
                     });
                 } else {
+                    if let (Some(traced), Some(origin)) = (&mut traced, manifest.origin) {
+                        traced.put(&title, number, origin);
+                    }
                     places.insert(title, manifest.place);
                     manifest.object.put_into(&mut cluster);
                 }

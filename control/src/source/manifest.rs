@@ -6,6 +6,7 @@ use super::object::{namespace, node, pod};
 use super::policy::network_policy;
 use super::reader::Reader;
 use super::syntax::Strictness;
+use super::trace::{Origin, Trace};
 use super::tree::{self, Map, Node as Tree, Value};
 use super::{Note, Place, Problem, SourceError};
 use crate::model::{Cluster, Namespace, NetworkPolicy, Node, Pod};
@@ -52,6 +53,8 @@ pub struct Manifest {
     pub object: Object,
     /// Where it starts.
     pub place: Place,
+    /// Where its fields stand, if that was asked for.
+    pub origin: Option<Origin>,
 }
 
 /// All that was read from one text, good and bad.
@@ -67,12 +70,19 @@ pub struct Reading {
 
 /// Reads every document of `text`; `file` is only named.
 pub fn read_manifests(text: &str, file: &Path, strictness: Strictness) -> Reading {
+    read(text, file, strictness, false)
+}
+
+/// As [`read_manifests`]; `traced`: every manifest knows where its fields stand.
+pub(super) fn read(text: &str, file: &Path, strictness: Strictness, traced: bool) -> Reading {
     let mut reading = Reading::default();
     for (position, document) in documents(text).into_iter().enumerate() {
         let mut reader = DocumentReader {
             reading: &mut reading,
             place: Place { file: file.to_owned(), document: Some(position + 1), line: None },
             lines_before: document.lines_before,
+            trace: traced
+                .then_some(Trace { text, document: document.start..document.start + document.text.len() }),
             strictness,
         };
         match tree::parse(document.text) {
@@ -94,6 +104,8 @@ pub fn read_manifests(text: &str, file: &Path, strictness: Strictness) -> Readin
 
 struct Document<'a> {
     text: &'a str,
+    /// Where it starts in the whole text.
+    start: usize,
     lines_before: u64,
 }
 
@@ -101,26 +113,26 @@ struct Document<'a> {
 /// document wherever they stand, in a block or quoted string too (YAML 1.2.2, 9.1.2), so that one
 /// broken document does not hide what is wrong with the next.
 fn documents(text: &str) -> Vec<Document<'_>> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mark = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let mut documents = Vec::new();
-    let (mut start, mut start_line, mut at) = (0, 0, 0);
-    for (number, line) in text.split_inclusive('\n').enumerate() {
+    let (mut start, mut start_line, mut at) = (mark, 0, mark);
+    for (number, line) in text[mark..].split_inclusive('\n').enumerate() {
         let marker =
             line.get(..3).filter(|_| line[3..].is_empty() || line[3..].starts_with([' ', '\t', '\r', '\n']));
         match marker {
             Some("---") => {
-                documents.push(Document { text: &text[start..at], lines_before: start_line });
+                documents.push(Document { text: &text[start..at], start, lines_before: start_line });
                 (start, start_line) = (at, number as u64);
             }
             Some("...") => {
-                documents.push(Document { text: &text[start..at], lines_before: start_line });
+                documents.push(Document { text: &text[start..at], start, lines_before: start_line });
                 (start, start_line) = (at + line.len(), number as u64 + 1);
             }
             _ => {}
         }
         at += line.len();
     }
-    documents.push(Document { text: &text[start..], lines_before: start_line });
+    documents.push(Document { text: &text[start..], start, lines_before: start_line });
     documents.retain(|document| document.text.lines().any(holds_content));
     documents
 }
@@ -136,6 +148,7 @@ struct DocumentReader<'a> {
     reading: &'a mut Reading,
     place: Place,
     lines_before: u64,
+    trace: Option<Trace<'a>>,
     strictness: Strictness,
 }
 
@@ -203,7 +216,8 @@ impl DocumentReader<'_> {
         };
         if let Some(object) = object {
             let place = self.place_at(root.line);
-            self.reading.manifests.push(Manifest { object, place });
+            let origin = self.trace.as_ref().map(|trace| trace.origin(root, kind));
+            self.reading.manifests.push(Manifest { object, place, origin });
         }
         self.finish(reader, root, Some(&title));
     }

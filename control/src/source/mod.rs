@@ -7,6 +7,7 @@
 //! note       what was read but is not used
 //! error      what is wrong, where, and what to do
 //! manifest   a text to objects, document by document
+//! trace      where in the texts everything stands
 //! tree       one YAML document as values with their lines
 //! reader     a walk through a tree that knows its field path and collects what is wrong
 //! object     Namespace, Node and Pod from a tree
@@ -23,6 +24,7 @@ mod overlay;
 mod policy;
 mod reader;
 mod syntax;
+mod trace;
 mod tree;
 mod watch;
 
@@ -32,4 +34,5 @@ pub use manifest::{Manifest, Object, Reading, read_manifests};
 pub use note::Note;
 pub use overlay::Overlay;
 pub use syntax::Strictness;
+pub use trace::{Origin, Owner, SourceText, Traced, Untraced};
 pub use watch::{Watch, WatchError};

@@ -4,9 +4,10 @@
 //! its line, and one document can have several.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
+use serde_saphyr::{Location, Spanned};
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]
@@ -14,6 +15,9 @@ pub(super) struct Node {
     pub(super) value: Value,
     /// From 1, in the document's text; 0 where it is not known.
     pub(super) line: u64,
+    /// Bytes of the document's text, from its key, if it has one, to the end of what is in it;
+    /// empty where it is not known. The closing bracket of a flow collection is not in it.
+    pub(super) span: Range<u32>,
 }
 
 /// A value of YAML's core schema.
@@ -60,6 +64,26 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     })
 }
 
+impl Node {
+    /// What it holds, if it is a collection.
+    pub(super) fn children(&self) -> impl Iterator<Item = &Self> {
+        let (list, map): (&[Self], &[(String, Self)]) = match &self.value {
+            Value::List(list) => (list, &[]),
+            Value::Map(map) => (&[], &map.0),
+            _ => (&[], &[]),
+        };
+        list.iter().chain(map.iter().map(|(_, node)| node))
+    }
+}
+
+/// The bytes at a location.
+fn bytes(location: Location) -> Range<u32> {
+    let span = location.span();
+    let start = span.byte_offset().and_then(|offset| u32::try_from(offset).ok());
+    let len = span.byte_len().and_then(|len| u32::try_from(len).ok());
+    start.zip(len).map_or(0..0, |(start, len)| start..start.saturating_add(len))
+}
+
 impl Value {
     /// What it is, for a message.
     pub(super) fn describe(&self) -> String {
@@ -85,7 +109,12 @@ impl Map {
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Value>::deserialize(deserializer)?;
-        Ok(Self { line: spanned.referenced.line(), value: spanned.value })
+        let span = bytes(spanned.referenced);
+        let mut node = Self { line: spanned.referenced.line(), value: spanned.value, span };
+        // What an alias stands for was written before it, and is no part of it.
+        let inside = node.children().map(|child| &child.span).filter(|span| span.start >= node.span.start);
+        node.span.end = inside.map(|span| span.end).max().unwrap_or(0).max(node.span.end);
+        Ok(node)
     }
 }
 
@@ -150,8 +179,13 @@ impl<'de> Visitor<'de> for ValueVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::default();
-        while let Some(entry) = entries.next_entry()? {
-            map.0.push(entry);
+        while let Some((key, mut node)) = entries.next_entry::<Spanned<String>, Node>()? {
+            let key_span = bytes(key.referenced);
+            if key_span.start <= node.span.start {
+                node.span.start = key_span.start;
+                node.span.end = node.span.end.max(key_span.end);
+            }
+            map.0.push((key.value, node));
         }
         Ok(Value::Map(map))
     }
@@ -192,5 +226,16 @@ mod tests {
         assert!(parse("{\n\t\"a\": [\n\t\t1,\n\t\t{\"b\": \"\\u00e9\"}\n\t]\n}\n").is_ok());
         assert!(parse("a: 1\na: 2\n").is_err_and(|error| error.line == Some(2)));
         assert!(parse(&"# note\n".repeat(500)).is_ok());
+    }
+
+    #[test]
+    fn a_span_goes_from_the_key_to_the_end_of_what_is_in_it() {
+        let text = "é: 1\na:\n  - b: \"2\" # two\n    c: &x\n      d: e\n  - *x\nf: {g: h}\n";
+        let node = parse(text).map_err(|error| error.reason).unwrap();
+        let shown = |node: &Node| text[node.span.start as usize..node.span.end as usize].to_owned();
+        let children: Vec<String> = node.children().map(shown).collect();
+        assert_eq!(children, ["é: 1", "a:\n  - b: \"2\" # two\n    c: &x\n      d: e\n  - *x", "f: {g: h"]);
+        let items: Vec<String> = node.children().nth(1).unwrap().children().map(shown).collect();
+        assert_eq!(items, ["b: \"2\" # two\n    c: &x\n      d: e", "*x"]);
     }
 }

@@ -1,4 +1,5 @@
 //! Random clusters, small enough that everything in them collides with everything else.
+#![allow(dead_code)]
 
 use std::net::IpAddr;
 

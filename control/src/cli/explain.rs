@@ -1,0 +1,53 @@
+//! `podgate explain`: why one connection is allowed or denied.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::status::Format;
+use super::{Failure, Outcome, survey};
+use crate::tools::Judge;
+use crate::tools::explain::{EndName, PortQuery, explain, render};
+
+/// Say why a connection is allowed or denied, and what would allow it, from manifests alone.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  podgate explain examples/first-look --from shop/frontend --to shop/db --port 5432\n  \
+    podgate explain pods/ policies/ --from 203.0.113.7 --to shop/frontend --port http\n  \
+    podgate explain manifests/ --from node:node-1 --to shop/db --port icmp -o json\n\n\
+    Exit code: 0 allowed, 1 denied, 2 bad usage or input.\n\
+    The port is that of the pod, not that of a Service in front of it. No gateway is needed."
+)]
+pub(super) struct ExplainArgs {
+    /// Files and directories with pods, namespaces, nodes and policies.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Who opens the connection: NAMESPACE/POD, node:NAME or an address.
+    #[arg(long, value_name = "END")]
+    from: EndName,
+    /// To whom: NAMESPACE/POD, node:NAME or an address.
+    #[arg(long, value_name = "END")]
+    to: EndName,
+    /// The destination port: 80/TCP, 53/UDP, the name it has on the pod, or icmp.
+    #[arg(long, value_name = "PORT")]
+    port: PortQuery,
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+pub(super) fn run(args: &ExplainArgs) -> Outcome {
+    let survey = survey::read(&args.paths)?;
+    let judge = Judge::new(&survey.cluster)?;
+    let answers = explain(&survey, &judge, &args.from, &args.to, &args.port)?;
+    let mut out = std::io::stdout().lock();
+    match args.output {
+        Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&answers)?)?,
+        Format::Table => {
+            let texts: Vec<String> = answers.iter().map(render).collect();
+            out.write_all(texts.join("\n").as_bytes())?;
+        }
+    }
+    if answers.iter().all(|answer| answer.allowed) { Ok(()) } else { Err(Failure::Code(1)) }
+}
