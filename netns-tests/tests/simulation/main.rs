@@ -15,7 +15,6 @@ mod cast;
 mod draw;
 mod ledger;
 #[path = "../../../control/tests/random/mod.rs"]
-#[allow(dead_code, reason = "only its policies are needed here")]
 mod random;
 mod talk;
 mod wire;
