@@ -47,14 +47,15 @@ impl Gate<'_> {
         let decision = &known.decision;
         // Older, not other: another worker may already decide by a newer snapshot than this one.
         let is_stale = place.snapshot.switches.recheck_live_flows && decision.epoch < place.snapshot.epoch;
-        if is_stale || !place.has_judged_pod(known, known.direction) {
-            self.decide_again(place, known, now)?;
-        }
+        let is_undecided = is_stale || !place.has_judged_pod(known, known.direction);
         // What a local pod sends on a shortcut never comes from the bridge.
         if place.header.tag.passage == Passage::ToPod
-            && place.has_judged_pod(known, known.direction.opposite())
+            && (is_undecided || place.has_judged_pod(known, known.direction.opposite()))
         {
             self.check_vouched(&place.snapshot.resolve(tuple.source), now)?;
+        }
+        if is_undecided {
+            self.decide_again(place, known, now)?;
         }
         Ok(place.way_out(tuple.destination, decision.way))
     }

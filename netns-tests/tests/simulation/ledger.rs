@@ -213,6 +213,16 @@ impl Ledger {
 /// What must become of a frame, as far as it does not hang on TCP's finer points. `user` is the one
 /// connection that has used the flow; the segments of another may be out of its windows.
 fn expect(cast: &Cast, frame: &Frame, flow: Option<&FlowView>, user: Option<u64>) -> Expected {
+    let came_from_bridge = frame.tag.passage == Passage::ToPod && port(frame.packet.from).is_some();
+    match judged(cast, frame, flow, user) {
+        // Only believed just after the pod has sent it.
+        Expected::Forward if came_from_bridge => Expected::Either,
+        known => known,
+    }
+}
+
+/// The same, if nobody could have forged it.
+fn judged(cast: &Cast, frame: &Frame, flow: Option<&FlowView>, user: Option<u64>) -> Expected {
     let if_allowed = |tuple| if cast.allows(tuple) { Expected::Forward } else { Expected::Drop };
     if frame.is_spoofed {
         return Expected::Drop;
@@ -223,13 +233,7 @@ fn expect(cast: &Cast, frame: &Frame, flow: Option<&FlowView>, user: Option<u64>
             Content::Echo(_) => !frame.is_answer(),
             Content::Udp => true,
         };
-        let came_from_bridge = frame.tag.passage == Passage::ToPod && port(frame.packet.from).is_some();
-        return match if_allowed(&frame.tuple) {
-            _ if !may_open => Expected::Drop,
-            // Only believed just after the pod has sent it.
-            Expected::Forward if came_from_bridge => Expected::Either,
-            known => known,
-        };
+        return if may_open { if_allowed(&frame.tuple) } else { Expected::Drop };
     };
     let stands = !cast.rechecks() || cast.allows(&flow.original);
     match frame.packet.content {
