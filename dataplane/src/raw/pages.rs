@@ -59,6 +59,13 @@ mod tests {
 
     use super::*;
 
+    /// Memory of this process in huge pages (`AnonHugePages`, Documentation/filesystems/proc.rst).
+    fn huge_kib() -> u64 {
+        let smaps = fs::read_to_string("/proc/self/smaps_rollup").unwrap();
+        let line = smaps.lines().find_map(|line| line.strip_prefix("AnonHugePages:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     #[test]
     fn a_table_keeps_its_flows() {
         let config = Config {
@@ -81,9 +88,10 @@ mod tests {
             let packet = Packet { tuple: tuple(port), transport: Transport::Udp, len_bytes: 60 };
             flows.open(&packet, decision, now).unwrap();
         }
-        if let Err(error) = prefer_huge_pages(&flows) {
+        match prefer_huge_pages(&flows) {
+            Ok(()) => assert!(huge_kib() > 0, "the kernel said that it had moved the table"),
             // A machine without them; what is left to see is that the table is as it was.
-            eprintln!("{error}");
+            Err(error) => eprintln!("{error}"),
         }
         assert!((0..=u16::MAX).all(|port| flows.find(&tuple(port)).is_some()));
     }

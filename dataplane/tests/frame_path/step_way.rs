@@ -132,3 +132,25 @@ fn switches_are_on_by_default() {
     let snapshot = snapshot(1, policy(false), Switches::default());
     assert!(snapshot.switches.drop_tunnels_to_nodes && snapshot.switches.recheck_live_flows);
 }
+
+#[test]
+fn a_batch_that_is_read_first_is_judged_as_frame_by_frame() {
+    // Of the same flow, which the first frame opens after all of them were read.
+    let link = from_pod(WEB, mac(DB));
+    let batch = [link.ip(&question()), link.ip(&question()), from_pod(DB, mac(WEB)).ip(&answer())];
+    let (ahead, singly) = (World::new(), World::new());
+    let gate = ahead.gate();
+    let readings: Vec<_> = batch.iter().map(|frame| gate.read(frame)).collect();
+    for reading in &readings {
+        gate.fetch(reading);
+    }
+    for (frame, reading) in batch.iter().zip(&readings) {
+        let (mut one, mut other) = (frame.clone(), frame.clone());
+        let verdict = gate.decide(reading, &mut one, secs(10));
+        assert_eq!(verdict, singly.gate().step(&mut other, secs(10)));
+        assert_eq!(one, other);
+    }
+    let view = ahead.flows.views().next().unwrap();
+    assert_eq!((ahead.flows.len(), view.packets), (1, [2, 1]));
+    assert_eq!(ahead.flows.stats(), singly.flows.stats());
+}
