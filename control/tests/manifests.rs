@@ -19,7 +19,7 @@ fn policy(spec: &str) -> NetworkPolicy {
     assert_eq!(reading.errors, [], "{spec}");
     let mut cluster = Cluster::new();
     reading.manifests.into_iter().for_each(|manifest| manifest.object.put_into(&mut cluster));
-    cluster.policies()[&ObjectKey::new("default", "p")].clone()
+    NetworkPolicy::clone(&cluster.policies()[&ObjectKey::new("default", "p")])
 }
 
 /// Field, problem and line of everything that is wrong.
@@ -220,7 +220,7 @@ status:
             port(None, 80, Protocol::Tcp),
         ],
     };
-    assert_eq!(cluster.pods()[&expected.key], expected);
+    assert_eq!(*cluster.pods()[&expected.key], expected);
     assert_eq!(cluster.implied_namespaces().collect::<Vec<_>>(), ["default"]);
 }
 

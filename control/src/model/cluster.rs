@@ -9,13 +9,16 @@ use super::{EndpointSlice, Labels, Namespace, NetworkPolicy, Node, ObjectKey, Po
 ///
 /// Every pod and policy has its namespace here: one that nobody declared is implied, with the
 /// label that every namespace has, and listed in [`Cluster::implied_namespaces`].
+///
+/// Objects are shared: a cluster that comes after another keeps the very object where nothing has
+/// changed, so that what did change is found by comparing pointers ([`Arc`] compares them first).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Cluster {
-    namespaces: BTreeMap<String, Namespace>,
+    namespaces: BTreeMap<String, Arc<Namespace>>,
     implied: BTreeSet<String>,
-    nodes: BTreeMap<String, Node>,
-    pods: BTreeMap<ObjectKey, Pod>,
-    policies: BTreeMap<ObjectKey, NetworkPolicy>,
+    nodes: BTreeMap<String, Arc<Node>>,
+    pods: BTreeMap<ObjectKey, Arc<Pod>>,
+    policies: BTreeMap<ObjectKey, Arc<NetworkPolicy>>,
     services: BTreeMap<ObjectKey, Arc<Service>>,
     endpoint_slices: BTreeMap<ObjectKey, Arc<EndpointSlice>>,
 }
@@ -27,7 +30,7 @@ impl Cluster {
     }
 
     /// Namespaces by name.
-    pub fn namespaces(&self) -> &BTreeMap<String, Namespace> {
+    pub fn namespaces(&self) -> &BTreeMap<String, Arc<Namespace>> {
         &self.namespaces
     }
 
@@ -37,17 +40,17 @@ impl Cluster {
     }
 
     /// Nodes by name.
-    pub fn nodes(&self) -> &BTreeMap<String, Node> {
+    pub fn nodes(&self) -> &BTreeMap<String, Arc<Node>> {
         &self.nodes
     }
 
     /// Pods by namespace and name.
-    pub fn pods(&self) -> &BTreeMap<ObjectKey, Pod> {
+    pub fn pods(&self) -> &BTreeMap<ObjectKey, Arc<Pod>> {
         &self.pods
     }
 
     /// Policies by namespace and name.
-    pub fn policies(&self) -> &BTreeMap<ObjectKey, NetworkPolicy> {
+    pub fn policies(&self) -> &BTreeMap<ObjectKey, Arc<NetworkPolicy>> {
         &self.policies
     }
 
@@ -62,24 +65,28 @@ impl Cluster {
     }
 
     /// Adds a namespace or replaces it.
-    pub fn put_namespace(&mut self, namespace: Namespace) {
+    pub fn put_namespace(&mut self, namespace: impl Into<Arc<Namespace>>) {
+        let namespace = namespace.into();
         self.implied.remove(namespace.name());
         self.namespaces.insert(namespace.name().to_owned(), namespace);
     }
 
     /// Adds a node or replaces it.
-    pub fn put_node(&mut self, node: Node) {
+    pub fn put_node(&mut self, node: impl Into<Arc<Node>>) {
+        let node = node.into();
         self.nodes.insert(node.name.clone(), node);
     }
 
     /// Adds a pod or replaces it.
-    pub fn put_pod(&mut self, pod: Pod) {
+    pub fn put_pod(&mut self, pod: impl Into<Arc<Pod>>) {
+        let pod = pod.into();
         self.imply(&pod.key.namespace);
         self.pods.insert(pod.key.clone(), pod);
     }
 
     /// Adds a policy or replaces it.
-    pub fn put_policy(&mut self, policy: NetworkPolicy) {
+    pub fn put_policy(&mut self, policy: impl Into<Arc<NetworkPolicy>>) {
+        let policy = policy.into();
         self.imply(&policy.key.namespace);
         self.policies.insert(policy.key.clone(), policy);
     }
@@ -99,7 +106,7 @@ impl Cluster {
     }
 
     /// Removes a namespace and, as the API server does, everything in it. `None` if there is none.
-    pub fn remove_namespace(&mut self, name: &str) -> Option<Namespace> {
+    pub fn remove_namespace(&mut self, name: &str) -> Option<Arc<Namespace>> {
         self.pods.retain(|key, _| key.namespace != name);
         self.policies.retain(|key, _| key.namespace != name);
         self.services.retain(|key, _| key.namespace != name);
@@ -109,17 +116,17 @@ impl Cluster {
     }
 
     /// Removes a node. `None` if there is none.
-    pub fn remove_node(&mut self, name: &str) -> Option<Node> {
+    pub fn remove_node(&mut self, name: &str) -> Option<Arc<Node>> {
         self.nodes.remove(name)
     }
 
     /// Removes a pod. `None` if there is none.
-    pub fn remove_pod(&mut self, key: &ObjectKey) -> Option<Pod> {
+    pub fn remove_pod(&mut self, key: &ObjectKey) -> Option<Arc<Pod>> {
         self.pods.remove(key)
     }
 
     /// Removes a policy. `None` if there is none.
-    pub fn remove_policy(&mut self, key: &ObjectKey) -> Option<NetworkPolicy> {
+    pub fn remove_policy(&mut self, key: &ObjectKey) -> Option<Arc<NetworkPolicy>> {
         self.policies.remove(key)
     }
 
@@ -135,7 +142,7 @@ impl Cluster {
 
     fn imply(&mut self, name: &str) {
         if !self.namespaces.contains_key(name) {
-            self.namespaces.insert(name.to_owned(), Namespace::new(name, Labels::new()));
+            self.namespaces.insert(name.to_owned(), Arc::new(Namespace::new(name, Labels::new())));
             self.implied.insert(name.to_owned());
         }
     }
