@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crossbeam::queue::ArrayQueue;
-use podgate_flowtable::{Epoch, TcpFlags, Time, Tuple};
+use podgate_flowtable::{Epoch, Target, TcpFlags, Time, Tuple};
 
 use crate::policy::EndpointId;
 use crate::tag::Tag;
@@ -29,8 +29,10 @@ pub struct Event {
     pub time: Time,
     /// Where the frame was taken up; `None` if it had no tag.
     pub tag: Option<Tag>,
-    /// Its addressing, as far as it could be parsed.
+    /// Its addressing, as far as it could be parsed; of a packet to a Service, with the backend.
     pub tuple: Option<Tuple>,
+    /// The Service's address and port that the initiator asked for, if it did.
+    pub called: Option<Target>,
     /// Length of the frame, the trunk's tag not counted.
     pub len_bytes: u32,
     /// What became of it.

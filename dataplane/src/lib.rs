@@ -6,6 +6,9 @@
 //! parse/     from bytes to what they say, bounded
 //! antispoof  a pod speaks for itself only
 //! neighbour  where ARP and neighbour discovery go
+//! onward     where a forwarded frame goes on to, and what changes in it
+//! answer     what the sender of a rejected packet is told
+//! service/   which address and port stand for others
 //! policy/    the compiled policy and its lookup
 //! snapshot   everything a worker decides by, as of one moment
 //! step/      all of it put together: what becomes of a frame
@@ -18,15 +21,18 @@
 //! events     what is told about single frames
 //! ```
 
+pub mod answer;
 pub mod antispoof;
 pub mod counters;
 pub mod departures;
 pub mod events;
 pub mod mac;
 pub mod neighbour;
+pub mod onward;
 pub mod parse;
 pub mod policy;
 pub mod raw;
+pub mod service;
 pub mod snapshot;
 pub mod steer;
 pub mod step;

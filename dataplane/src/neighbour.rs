@@ -7,28 +7,12 @@
 use podgate_flowtable::Addr;
 
 use crate::mac::Mac;
+use crate::onward::Onward;
 use crate::parse::{Arp, ArpOperation, Ip, Neighbour, NeighbourMessage, TrunkHeader};
 use crate::policy::EndpointKind;
 use crate::snapshot::{PortBinding, Snapshot};
 use crate::tag::{Passage, PortId, Tag};
 use crate::verdict::DropReason;
-
-/// Where a frame goes on to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Onward {
-    /// The tag it leaves with.
-    pub tag: Tag,
-    /// The destination MAC address it gets, if not the one it has.
-    pub readdressed_to: Option<Mac>,
-}
-
-impl Onward {
-    /// To `tag`, otherwise as it is.
-    #[inline]
-    pub const fn unchanged(tag: Tag) -> Self {
-        Self { tag, readdressed_to: None }
-    }
-}
 
 /// An ARP packet at the port of `binding`; anti-spoofing has been done.
 pub fn arp(
@@ -110,7 +94,7 @@ fn let_in(header: &TrunkHeader, concerns_pod: bool) -> Result<Onward, DropReason
 fn ask(snapshot: &Snapshot, header: &TrunkHeader, asked: Option<Addr>) -> Onward {
     match asked.and_then(|addr| local_pod(snapshot, addr)) {
         Some((port, mac)) if port != header.tag.port => {
-            Onward { tag: Tag::to_pod(port), readdressed_to: Some(mac) }
+            Onward { tag: Tag::to_pod(port), readdressed_to: Some(mac), rewriting: None }
         }
         _ => Onward::unchanged(header.tag),
     }

@@ -6,6 +6,7 @@ use podgate_flowtable::{Addr, Epoch};
 
 use crate::mac::Mac;
 use crate::policy::{Endpoint, EndpointId, EndpointKind, EndpointMap, PolicyTable, RuleId};
+use crate::service::Services;
 use crate::tag::{MAX_PORTS, PortId};
 
 /// The pod behind a guarded port.
@@ -103,6 +104,8 @@ pub struct Snapshot {
     pub endpoints: EndpointMap,
     /// Pairs of identities to allowed ports.
     pub policy: PolicyTable,
+    /// Services that are translated.
+    pub services: Services,
     /// Switches.
     pub switches: Switches,
     /// Names, for events and tools.
@@ -119,7 +122,13 @@ impl Snapshot {
         names: Names,
     ) -> Self {
         let (ports, macs) = (vec![None; MAX_PORTS].into(), HashMap::new());
-        Self { epoch, ports, macs, endpoints, policy, switches, names }
+        let services = Services::default();
+        Self { epoch, ports, macs, endpoints, policy, services, switches, names }
+    }
+
+    /// The same with these Services.
+    pub fn with_services(self, services: Services) -> Self {
+        Self { services, ..self }
     }
 
     /// Binds `port` to a pod.

@@ -99,6 +99,12 @@ drop_reasons! {
     NoFlow = "no-flow",
     /// A TCP segment that its connection's state or window does not admit.
     TcpInvalid = "tcp-invalid",
+    /// The Service has no backend that is ready; the client is told at once.
+    ServiceNoBackend = "service-no-backend",
+    /// The Service has no such port; the client is told at once.
+    ServiceNoPort = "service-no-port",
+    /// From the same port the client has a connection to every backend that was tried, by its own address.
+    ServiceClash = "service-clash",
     /// An ICMP error about no known flow.
     IcmpUnrelated = "icmp-unrelated",
     /// The flow table is full.
@@ -116,6 +122,11 @@ impl DropReason {
     pub const COUNT: usize = Self::ALL.len();
     /// How many are counted by the steering programs; they come first.
     pub const STEERING: usize = Self::ForgedMark as usize + 1;
+
+    /// Whether the sender is told instead of being left to wait.
+    pub const fn is_answered(self) -> bool {
+        matches!(self, Self::ServiceNoBackend | Self::ServiceNoPort)
+    }
 }
 
 /// What becomes of a frame.
@@ -125,6 +136,8 @@ pub enum Verdict {
     Forward(Tag),
     /// It is dropped.
     Drop(DropReason),
+    /// It is dropped, and its sender is to be told, see [`answer`](crate::answer::answer).
+    Reject(DropReason),
 }
 
 /// Why each side said what it said, for a frame that was judged against policy.

@@ -108,7 +108,7 @@ impl FlowTable {
                 packets: record.packets,
                 bytes: record.bytes,
                 memory: record.memory,
-                called: record.partner.and_then(|partner| self.called(id, partner)),
+                called: record.partner.and_then(|partner| self.called_at(id, partner)),
             })
         })
     }

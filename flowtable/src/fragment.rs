@@ -35,7 +35,7 @@ const MAX_END_BYTES: u32 = 65_535;
 
 const WAYS: usize = 8;
 
-type Bucket = [Option<Datagram>; WAYS];
+type Bucket<P> = [Option<Datagram<P>>; WAYS];
 
 /// What the fragments of one datagram have in common (RFC 791, 3.2; RFC 8200, 4.5).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -67,9 +67,9 @@ pub enum First {
 
 /// What a later fragment may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Follow {
+pub enum Follow<P = u64> {
     /// Go where the first one went: its payload.
-    Allowed(u64),
+    Allowed(P),
     /// No first fragment was allowed, or it is too long ago, or there are more gaps between the
     /// fragments than are remembered.
     Unknown,
@@ -92,12 +92,13 @@ pub struct FragmentStats {
     pub over_quota: u64,
 }
 
-/// Remembers the datagrams whose fragments are under way.
+/// Remembers the datagrams whose fragments are under way, and for each what its later fragments are to be
+/// told, a `P`.
 ///
 /// Fragments are rare and cost their receiver more than this table, so a bucket is read and
 /// written under its lock.
-pub struct FragmentTable {
-    buckets: Box<[Mutex<Bucket>]>,
+pub struct FragmentTable<P = u64> {
+    buckets: Box<[Mutex<Bucket<P>>]>,
     hash: KeyedHash,
     owners: Owners,
     /// Where [`FragmentTable::expire`] goes on.
@@ -115,9 +116,9 @@ struct Counters {
 }
 
 #[derive(Clone, Copy)]
-struct Datagram {
+struct Datagram<P> {
     key: FragmentKey,
-    payload: u64,
+    payload: P,
     since: Time,
     progress: Progress,
     runs: Runs,
@@ -140,7 +141,7 @@ enum More {
     NoneFollow,
 }
 
-impl FragmentTable {
+impl<P: Copy> FragmentTable<P> {
     /// A table of at least `capacity` datagrams, which will not allocate again. An owner's share is a
     /// sixteenth of it, but no less than 8.
     pub fn new(capacity: usize, secret: HashSecret) -> Result<Self, ConfigError> {
@@ -160,7 +161,7 @@ impl FragmentTable {
     /// Records a first fragment that was allowed: it covers the bytes up to `end_offset_bytes`, and
     /// `payload` is what its followers will be told. One that is repeated brings its payload anew.
     /// In a full bucket a complete datagram makes way, or else the owner's oldest, or else the oldest.
-    pub fn first(&self, key: FragmentKey, end_offset_bytes: u32, payload: u64, now: Time) -> First {
+    pub fn first(&self, key: FragmentKey, end_offset_bytes: u32, payload: P, now: Time) -> First {
         self.with_bucket(&key, |datagrams| {
             self.forget_expired(datagrams, now);
             if let Some(datagram) = live(datagrams, &key, now)
@@ -196,12 +197,12 @@ impl FragmentTable {
             bump(&self.counters.recorded);
             let covered = self.cover(&mut datagram, 0, end_offset_bytes, More::Follow);
             *slot = Some(datagram);
-            if covered == Follow::Overlap { First::Overlap } else { First::Recorded }
+            if matches!(covered, Follow::Overlap) { First::Overlap } else { First::Recorded }
         })
     }
 
     /// Asks about a later fragment that is not the last: bytes `start..end` of the datagram.
-    pub fn follow(&self, key: FragmentKey, start: u32, end: u32, now: Time) -> Follow {
+    pub fn follow(&self, key: FragmentKey, start: u32, end: u32, now: Time) -> Follow<P> {
         self.follow_with(key, start, end, More::Follow, now)
     }
 
@@ -209,7 +210,7 @@ impl FragmentTable {
     ///
     /// Telling the last one apart lets the table see that a datagram is complete, so that a sender
     /// may use its number again at once: at 10,000 datagrams a second, 16 bits last 7 seconds.
-    pub fn follow_last(&self, key: FragmentKey, start: u32, end: u32, now: Time) -> Follow {
+    pub fn follow_last(&self, key: FragmentKey, start: u32, end: u32, now: Time) -> Follow<P> {
         self.follow_with(key, start, end, More::NoneFollow, now)
     }
 
@@ -235,7 +236,7 @@ impl FragmentTable {
         }
     }
 
-    fn follow_with(&self, key: FragmentKey, start: u32, end: u32, more: More, now: Time) -> Follow {
+    fn follow_with(&self, key: FragmentKey, start: u32, end: u32, more: More, now: Time) -> Follow<P> {
         self.with_bucket(&key, |datagrams| match live(datagrams, &key, now) {
             Some(datagram) => self.cover(datagram, start, end, more),
             None => Follow::Unknown,
@@ -243,7 +244,7 @@ impl FragmentTable {
     }
 
     /// Adds a fragment to its datagram.
-    fn cover(&self, datagram: &mut Datagram, start: u32, end: u32, more: More) -> Follow {
+    fn cover(&self, datagram: &mut Datagram<P>, start: u32, end: u32, more: More) -> Follow<P> {
         if datagram.progress == Progress::Refused {
             return Follow::Overlap;
         }
@@ -280,7 +281,7 @@ impl FragmentTable {
         Follow::Allowed(datagram.payload)
     }
 
-    fn with_bucket<T>(&self, key: &FragmentKey, act: impl FnOnce(&mut Bucket) -> T) -> T {
+    fn with_bucket<T>(&self, key: &FragmentKey, act: impl FnOnce(&mut Bucket<P>) -> T) -> T {
         // Bucket lines need no order of the two ends; the identification takes the ports' place.
         let (flow, _) = Key::of(&Tuple {
             source: key.source,
@@ -297,7 +298,7 @@ impl FragmentTable {
     }
 }
 
-impl Datagram {
+impl<P> Datagram<P> {
     fn has_expired(&self, now: Time) -> bool {
         now.since(self.since) > TIMEOUT
     }
@@ -308,7 +309,7 @@ impl Datagram {
     }
 }
 
-fn live<'a>(datagrams: &'a mut Bucket, key: &FragmentKey, now: Time) -> Option<&'a mut Datagram> {
+fn live<'a, P>(datagrams: &'a mut Bucket<P>, key: &FragmentKey, now: Time) -> Option<&'a mut Datagram<P>> {
     datagrams.iter_mut().flatten().find(|datagram| datagram.key == *key && !datagram.has_expired(now))
 }
 

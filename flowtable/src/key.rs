@@ -38,6 +38,12 @@ pub struct Tuple {
 }
 
 impl Tuple {
+    /// What the packet is for.
+    #[inline]
+    pub const fn destination(&self) -> crate::Target {
+        crate::Target { addr: self.destination, port: self.destination_port }
+    }
+
     /// The tuple of the answer.
     #[inline]
     #[must_use]

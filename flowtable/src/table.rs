@@ -137,7 +137,7 @@ impl FlowTable {
     fn view(&self, slot: usize) -> Option<(FlowView, End)> {
         let (generation, record) = self.entries.get(slot)?.snapshot()?;
         let id = FlowId::new(slot, generation);
-        let called = record.partner.and_then(|partner| self.called(id, partner));
+        let called = record.partner.and_then(|partner| self.called_at(id, partner));
         Some((FlowView::new(id, &record, called, &self.timeouts), record.originator))
     }
 

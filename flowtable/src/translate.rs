@@ -122,8 +122,14 @@ impl FlowTable {
         })
     }
 
+    /// What the originator of the flow calls the other end, if a packet that was found to be `known` came by
+    /// that name or goes back to who uses it.
+    pub fn called(&self, known: &Known) -> Option<Target> {
+        self.called_at(known.id, known.alias?)
+    }
+
     /// What the originator of a flow calls the other end.
-    pub(crate) fn called(&self, flow: FlowId, Slot(slot): Slot) -> Option<Target> {
+    pub(crate) fn called_at(&self, flow: FlowId, Slot(slot): Slot) -> Option<Target> {
         let (_, alias) = self.entries.get(slot as usize)?.alias()?;
         (alias.flow == flow).then(|| alias.called())
     }

@@ -11,7 +11,7 @@ use podgate_dataplane::worker::{self, Shared};
 use podgate_flowtable::{Addr, Assurance, Decision, Epoch, FlowState, FlowView, Time, Way};
 
 use super::gateway::Gateway;
-use super::history::{Said, seconds_since};
+use super::history::{Said, seconds_since, service_name};
 use crate::api::{FlowFilter, FlowRecord, ProtocolName};
 
 /// The epoch of flows that no snapshot of this gateway has judged yet: they are from before it.
@@ -101,6 +101,9 @@ impl FlowReader {
             destination_ip: tuple.destination.to_string(),
             destination_port: tuple.destination_port,
             called: view.called.map(|called| (called.addr.to_ip(), called.port).into()),
+            service: snapshot
+                .zip(view.called)
+                .and_then(|(snapshot, called)| service_name(snapshot, called, tuple.protocol)),
             protocol: ProtocolName(tuple.protocol).to_string(),
             state: view.state.name().into(),
             assured: view.assurance == Assurance::Assured,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use podgate_dataplane::counters::Counters;
+use podgate_dataplane::policy::EndpointKind;
 use podgate_dataplane::snapshot::Snapshot;
 use podgate_dataplane::steer::{SteerConfig, SteerError, Steering};
 use podgate_dataplane::worker::{self, Shared, Worker, WorkerReport};
@@ -15,10 +16,11 @@ use super::history::{self, Clocks};
 use super::ports::{Noted, PortTable};
 use super::publish_times::PublishTimes;
 use super::revalidate::Revalidation;
-use super::{History, RunOptions};
+use super::{History, RunOptions, ServiceMode};
 use crate::compile::{CompileError, Limits, Locality, PortAssignment, Settings, compile};
 use crate::model::Cluster;
 use crate::net::{MarkRule, PodEnd};
+use crate::service::{ServiceNote, Translator};
 
 /// Snapshots kept to name what older events were decided by.
 const SNAPSHOTS_KEPT: usize = 16;
@@ -79,6 +81,8 @@ pub(super) struct State {
     /// How long after their changes all policies so far were published.
     pub(super) publish_times: PublishTimes,
     pub(super) hash_seed: u64,
+    /// Services as the dataplane has them.
+    pub(super) translator: Translator,
     /// Standing alarms, by what they are about.
     pub(super) alarms: BTreeMap<&'static str, Vec<String>>,
 }
@@ -245,7 +249,9 @@ impl Gateway {
         };
         let compiled = compile(&state.cluster, &locality, &assignments, settings)?;
         state.next_epoch += 1;
-        let snapshot = Arc::new(compiled.snapshot);
+        let (snapshot, service_notes) =
+            self.translating(&mut state.translator, &state.cluster, compiled.snapshot, state.hash_seed);
+        let snapshot = Arc::new(snapshot);
         self.revalidation.publish(Arc::clone(&snapshot));
         if state.snapshots.len() == SNAPSHOTS_KEPT {
             state.snapshots.pop_front();
@@ -264,7 +270,24 @@ impl Gateway {
             "policy in force"
         );
         state.alarm("endpoints", alarms);
+        state.alarm("services", service_notes.iter().map(ToString::to_string).collect());
         Ok(())
+    }
+
+    /// `snapshot` with the Services that pods reach through it.
+    fn translating(
+        &self,
+        translator: &mut Translator,
+        cluster: &Cluster,
+        snapshot: Snapshot,
+        seed: u64,
+    ) -> (Snapshot, Vec<ServiceNote>) {
+        if self.options.services == ServiceMode::Off {
+            return (snapshot, Vec::new());
+        }
+        let is_endpoint = |addr| snapshot.endpoints.resolve(addr).kind != EndpointKind::Outside;
+        let (services, notes) = translator.translate(cluster, is_endpoint, seed);
+        (snapshot.with_services(services), notes)
     }
 
     /// Puts our programs back at the head where another program has got ahead of them.
@@ -292,6 +315,11 @@ impl Gateway {
             self.set_alarms("programs", alarms);
         }
         Ok(())
+    }
+
+    /// Forgets clients of Services whose time with their backend is over.
+    pub(super) fn forget_clients(&self) {
+        self.shared.affinities.expire(worker::now());
     }
 
     /// Takes waiting events over into the history; bounded, so that a flood of them cannot hold

@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use podgate_dataplane::events::{Event, EventKind};
 use podgate_dataplane::policy::{Cause, EndpointId};
+use podgate_dataplane::service::ServiceKey;
 use podgate_dataplane::snapshot::{Names, Snapshot};
 use podgate_dataplane::tag::Passage;
 use podgate_dataplane::verdict::{Causes, DropReason, Verdict};
-use podgate_flowtable::{Addr, Time};
+use podgate_flowtable::{Addr, IpProtocol, Target, Time};
 use tokio::sync::broadcast;
 
 use crate::api::{EventRecord, ProtocolName, VerdictWord};
@@ -81,7 +82,7 @@ pub(super) fn record(
         time: humantime::format_rfc3339_millis(clocks.wall_of(event.time)).to_string(),
         verdict: match event.verdict {
             Verdict::Forward(_) => VerdictWord::Forwarded,
-            Verdict::Drop(_) => VerdictWord::Dropped,
+            Verdict::Drop(_) | Verdict::Reject(_) => VerdictWord::Dropped,
         },
         reason: said.reason.into(),
         explanation: said.explanation,
@@ -92,6 +93,11 @@ pub(super) fn record(
         destination_ip: tuple.map(|tuple| tuple.destination.to_string()),
         destination_port: tuple.map_or(0, |tuple| tuple.destination_port),
         protocol: tuple.map(|tuple| ProtocolName(tuple.protocol).to_string()),
+        called: event.called.map(|called| (called.addr.to_ip(), called.port).into()),
+        service: snapshot
+            .zip(event.called)
+            .zip(tuple)
+            .and_then(|((snapshot, called), tuple)| service_name(snapshot, called, tuple.protocol)),
         policies: said.policies,
         rule: said.rule,
         side: said.side.map(str::to_owned),
@@ -115,7 +121,7 @@ pub(super) struct Said {
 impl Said {
     fn of(event: &Event, names: Option<&Names>) -> Self {
         match event.verdict {
-            Verdict::Drop(reason) => Self::drop(reason, event, names),
+            Verdict::Drop(reason) | Verdict::Reject(reason) => Self::drop(reason, event, names),
             Verdict::Forward(_) => {
                 event.causes.map_or_else(Self::default, |causes| Self::forward(causes, names))
             }
@@ -170,6 +176,13 @@ impl Said {
         let rule = (!rules.is_empty()).then(|| rules.join(", "));
         Self { reason, explanation: explanation.into(), policies, rule, side: None }
     }
+}
+
+/// `namespace/name` of the Service that is called so, if there still is one.
+pub(super) fn service_name(snapshot: &Snapshot, called: Target, protocol: IpProtocol) -> Option<String> {
+    let key = ServiceKey { addr: called.addr, port: called.port, protocol };
+    let name = &snapshot.services.port(&key)?.name;
+    (!name.is_empty()).then(|| name.to_string())
 }
 
 pub(super) const fn passage_word(passage: Passage) -> &'static str {

@@ -54,7 +54,7 @@ pub use flows::FlowReader;
 pub use gateway::{Gateway, PublishError};
 pub use history::History;
 pub use home::HomeError;
-pub use options::{OnExit, RunOptions};
+pub use options::{OnExit, RunOptions, ServiceMode};
 pub use paths::{NameError, Paths, PinsError, check_name, list_instances};
 pub use preflight::PreflightError;
 pub use start::StartError;

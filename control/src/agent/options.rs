@@ -17,6 +17,16 @@ pub enum OnExit {
     Detach,
 }
 
+/// Who makes a Service's address a backend's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum ServiceMode {
+    /// The gateway, at the client's port: policy judges the backend.
+    #[default]
+    On,
+    /// Others (kube-proxy), behind the client's port: its egress policy sees the Service's address.
+    Off,
+}
+
 /// Everything `podgate run` can be told.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
@@ -40,6 +50,8 @@ pub struct RunOptions {
     pub on_exit: OnExit,
     /// What happens without a live worker.
     pub fallback: Fallback,
+    /// Who translates Services.
+    pub services: ServiceMode,
     /// Switches of the step.
     pub switches: Switches,
     /// What the flow table is made from.
@@ -68,6 +80,7 @@ impl RunOptions {
             cpus: Vec::new(),
             on_exit: OnExit::Hold,
             fallback: Fallback::Closed,
+            services: ServiceMode::On,
             switches: Switches::default(),
             flows: FlowOptions::default(),
             broadcast_pps: 400,

@@ -134,7 +134,7 @@ impl Inner {
             let current = flows.find(&view.original).map(|(current, _)| current);
             let Some(view) = current.filter(|current| current.id == view.id) else { continue };
             match recheck(flows, &snapshot, &view, now) {
-                Recheck::Current | Recheck::Gone => {}
+                Recheck::Current | Recheck::Gone | Recheck::Released => {}
                 Recheck::Kept => found.kept += 1,
                 Recheck::Allowed if snapshot.switches.recheck_live_flows => {
                     self.own.redecided.fetch_add(1, Relaxed);
@@ -157,6 +157,7 @@ impl Inner {
             time: now,
             tag: None,
             tuple: Some(tuple),
+            called: view.called,
             len_bytes: 0,
             verdict: Verdict::Drop(reason),
             causes: Some(causes),

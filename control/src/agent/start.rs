@@ -8,6 +8,7 @@ use podgate_dataplane::counters::Counters;
 use podgate_dataplane::departures::Departures;
 use podgate_dataplane::events::EventRing;
 use podgate_dataplane::raw::{Published, RingConfig, prefer_huge_pages};
+use podgate_dataplane::service::Affinities;
 use podgate_dataplane::steer::{Lane, SteerConfig, SteerError, Steering};
 use podgate_dataplane::worker::{self, GateJudge, Shared, Worker, WorkerConfig, WorkerError};
 use podgate_flowtable::{Config as FlowConfig, ConfigError, FlowTable, FragmentTable};
@@ -22,11 +23,14 @@ use super::trunk::{self, Trunk};
 use super::{History, HomeError, Paths, PinsError, PreflightError, RunOptions};
 use crate::model::Cluster;
 use crate::net::{MarkRule, NetError, Netlink};
+use crate::service::Translator;
 
 /// Events on their way from the workers.
 const EVENTS: usize = 8192;
 /// Fragmented datagrams that can be followed at once.
 const FRAGMENTED: usize = 4096;
+/// Clients of Services with session affinity that keep their backend at the same time.
+const AFFINE_CLIENTS: usize = 16_384;
 
 /// Why the gateway could not start, or a change could not be put in force.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +127,7 @@ impl Gateway {
             published: Published::empty(),
             flows,
             fragments: FragmentTable::new(FRAGMENTED, draw_secret()?)?,
+            affinities: Affinities::new(AFFINE_CLIENTS, u64::from_ne_bytes(draw()?)),
             departures: Departures::new(),
             events: EventRing::new(EVENTS),
         });
@@ -159,6 +164,7 @@ impl Gateway {
             published: None,
             publish_times: PublishTimes::default(),
             hash_seed,
+            translator: Translator::default(),
             alarms: BTreeMap::new(),
         };
         let thread = Revalidation::start(Arc::clone(&shared), counters.clone());

@@ -213,6 +213,7 @@ async fn guard(
             },
             _ = events.tick() => gateway.drain_events(),
             _ = verify.tick() => {
+                gateway.forget_clients();
                 if let Err(error) = gateway.change_mark() {
                     tracing::warn!(%error, "the secret mark could not be changed");
                 }

@@ -27,6 +27,9 @@ pub struct FlowRecord {
     /// The address and port that the opener calls the other end by, where those are translated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub called: Option<SocketAddr>,
+    /// `namespace/name` of the Service that this is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
     /// `TCP`, `UDP`, `SCTP`, `ICMP`, `ICMPv6`, or the number.
     pub protocol: String,
     /// Where it stands, in the words of conntrack.

@@ -1,6 +1,7 @@
 //! What the gateway says, as JSON.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +49,13 @@ pub struct EventRecord {
     /// `TCP`, `UDP`, `SCTP`, `ICMP`, `ICMPv6`, or the number; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
+    /// The Service's address and port that the opener asked for, where it asked for one; `destination` is the backend
+    /// then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub called: Option<SocketAddr>,
+    /// `namespace/name` of that Service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
     /// The policies behind the verdict: the one that allowed, or those that isolate the pod.
     pub policies: Vec<String>,
     /// The rule that allowed, as `namespace/name ingress[0]`.

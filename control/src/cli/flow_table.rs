@@ -88,7 +88,11 @@ pub(super) fn told(flow: &FlowRecord) -> String {
 
 /// What the opener calls the other end, where that is another address.
 fn called(flow: &FlowRecord) -> String {
-    flow.called.map_or_else(String::new, |called| format!(" as {called}"))
+    match (&flow.service, flow.called) {
+        (Some(service), Some(called)) => format!(" as {service}:{}", called.port()),
+        (None, Some(called)) => format!(" as {called}"),
+        (_, None) => String::new(),
+    }
 }
 
 fn verdict(flow: &FlowRecord) -> String {
@@ -145,6 +149,7 @@ mod tests {
             destination_ip: "fd00::7".into(),
             destination_port: 443,
             called: None,
+            service: None,
             protocol: "TCP".into(),
             state: "ESTABLISHED".into(),
             assured: true,

@@ -7,7 +7,7 @@ use podgate_dataplane::snapshot::Switches;
 use podgate_dataplane::steer::Fallback;
 
 use super::flow_args::FlowArgs;
-use crate::agent::{OnExit, RunOptions};
+use crate::agent::{OnExit, RunOptions, ServiceMode};
 
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Gateway")]
@@ -27,6 +27,10 @@ pub(super) struct GatewayArgs {
     /// What happens to live flows that a new policy no longer allows.
     #[arg(long, value_enum, default_value_t = LiveConnections::Recheck)]
     live_connections: LiveConnections,
+    /// Whether connections of pods to Services are translated here; where not, kube-proxy does it, and egress policy
+    /// sees the Service's address.
+    #[arg(long, value_enum, default_value_t = ServiceMode::On, env = "PODGATE_SERVICES")]
+    services: ServiceMode,
     /// Tunnels (VXLAN, Geneve, IPIP, GRE, WireGuard) from pods to node addresses.
     #[arg(long, value_enum, default_value_t = Tunnels::Drop)]
     tunnels_to_nodes: Tunnels,
@@ -86,6 +90,7 @@ impl GatewayArgs {
                 drop_tunnels_to_nodes: self.tunnels_to_nodes == Tunnels::Drop,
                 recheck_live_flows: self.live_connections == LiveConnections::Recheck,
             },
+            services: self.services,
             flows: self.flows.options(),
             broadcast_pps: self.broadcast_pps,
             heavy_pps: self.heavy_pps,
@@ -108,6 +113,7 @@ impl GatewayArgs {
         }
         add("--fallback", word(&self.fallback));
         add("--live-connections", word(&self.live_connections));
+        add("--services", word(&self.services));
         add("--tunnels-to-nodes", word(&self.tunnels_to_nodes));
         add("--broadcast-pps", self.broadcast_pps.to_string());
         add("--heavy-pps", self.heavy_pps.to_string());

@@ -90,6 +90,13 @@ fn render(event: &EventRecord) -> String {
         end(&event.destination, &event.destination_ip),
         event.reason
     );
+    if let Some(called) = event.called {
+        let service = event
+            .service
+            .as_ref()
+            .map_or_else(|| called.to_string(), |name| format!("{name}:{} ({called})", called.port()));
+        line.push_str(&format!("  asked for {service}"));
+    }
     match (&event.rule, &event.policies[..]) {
         (Some(rule), _) => line.push_str(&format!("  by {rule}")),
         (None, []) => {}

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use podgate_flowtable::IpProtocol;
+
 use super::{Labels, ObjectKey};
 
 /// A transport protocol that NetworkPolicy knows.
@@ -33,6 +35,15 @@ impl Protocol {
     /// From [`Protocol::name`].
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|protocol| protocol.name() == name)
+    }
+
+    /// As IP numbers it.
+    pub const fn number(self) -> IpProtocol {
+        match self {
+            Self::Tcp => IpProtocol::TCP,
+            Self::Udp => IpProtocol::UDP,
+            Self::Sctp => IpProtocol::SCTP,
+        }
     }
 }
 

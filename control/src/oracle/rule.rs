@@ -1,12 +1,10 @@
 //! Whether a rule matches.
 
-use podgate_flowtable::IpProtocol;
-
 use super::Flow;
 use super::whom::Whom;
 use crate::model::{
     Cluster, Labels, NamespaceScope, NetworkPolicy, Operator, Peer, Peers, Pod, PortMatch, PortSpec, Ports,
-    Protocol, Rule, Selector,
+    Rule, Selector,
 };
 
 /// "A rule matches if the traffic matches *both* ports *and* from (to)."
@@ -46,12 +44,7 @@ pub(super) fn allows_flow(
 }
 
 fn port_matches(item: &PortSpec, destination: Option<&Pod>, flow: Flow) -> bool {
-    let number = match item.protocol {
-        Protocol::Tcp => IpProtocol::TCP,
-        Protocol::Udp => IpProtocol::UDP,
-        Protocol::Sctp => IpProtocol::SCTP,
-    };
-    if flow.protocol != number {
+    if flow.protocol != item.protocol.number() {
         return false;
     }
     match &item.port {

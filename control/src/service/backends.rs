@@ -27,14 +27,24 @@ pub struct Backend {
 /// All endpoints behind `port` of `service`, of both families, in the order of their addresses, each
 /// once; an alias has none.
 pub fn backends(cluster: &Cluster, service: &Service, port: &ServicePort) -> Vec<Backend> {
-    if matches!(service.kind, ServiceKind::External(_)) {
-        return Vec::new();
-    }
     let slices = cluster.endpoint_slices().range(ObjectKey::new(&service.key.namespace, "")..);
     let slices = slices
         .take_while(|(key, _)| key.namespace == service.key.namespace)
         .map(|(_, slice)| slice.as_ref())
         .filter(|slice| slice.service == service.key);
+    backends_among(cluster, service, port, slices)
+}
+
+/// The same where the Service's lists of endpoints have been found already.
+pub(super) fn backends_among<'a>(
+    cluster: &Cluster,
+    service: &Service,
+    port: &ServicePort,
+    slices: impl Iterator<Item = &'a EndpointSlice> + Clone,
+) -> Vec<Backend> {
+    if matches!(service.kind, ServiceKind::External(_)) {
+        return Vec::new();
+    }
     let mut found: Vec<Backend> = slices.clone().flat_map(|slice| listed(slice, port)).collect();
     if slices.clone().next().is_none() && !service.selector.is_empty() {
         found = derived(cluster, service, port);

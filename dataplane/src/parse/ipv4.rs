@@ -49,7 +49,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Ip, DropReason> {
         transport::check_later_fragment(protocol, header.fragment_start_bytes())?;
         Payload::LaterFragment
     };
-    Ok(Ip { source, destination, protocol, len_bytes, fragment, payload })
+    let transport_start = header.len_bytes as u16;
+    Ok(Ip { source, destination, protocol, len_bytes, transport_start, fragment, payload })
 }
 
 /// The fixed part, and how long all of it is. Options are walked only for source routes.

@@ -63,7 +63,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Ip, DropReason> {
     if source == Addr::UNSPECIFIED && !payload.may_come_from_nowhere() {
         return Err(DropReason::Martian);
     }
-    Ok(Ip { source, destination, protocol, len_bytes, fragment, payload })
+    let transport_start = len_bytes.saturating_sub(chain.payload.len() as u32) as u16;
+    Ok(Ip { source, destination, protocol, len_bytes, transport_start, fragment, payload })
 }
 
 /// The fixed header.

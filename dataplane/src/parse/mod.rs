@@ -1,13 +1,14 @@
 //! From the bytes of a frame on the trunk to what they say.
 //!
 //! ```text
-//! ethernet   the header with the trunk's tag; the only bytes the gateway ever rewrites
+//! ethernet   the header with the trunk's tag
 //! arp        ARP
 //! ipv4       the IPv4 header
 //! ipv6       the IPv6 header and its extension headers
 //! transport  TCP, UDP, SCTP
 //! icmp       ICMP for both families: queries, and errors with the packet they quote
 //! nd         neighbour discovery and multicast listener discovery
+//! rewrite    other addresses and ports for a packet of a Service
 //! ```
 //!
 //! Every loop is bounded by a constant or by the header it walks. What comes out needs no further
@@ -19,11 +20,13 @@ mod icmp;
 mod ipv4;
 mod ipv6;
 mod nd;
+mod rewrite;
 mod transport;
 
 pub use arp::{Arp, ArpOperation};
 pub use ethernet::{TRUNK_HEADER_LEN_BYTES, TrunkHeader, readdress, retag};
 pub use nd::{Mld, Neighbour, NeighbourMessage};
+pub use rewrite::{Rewriting, rewrite};
 
 use podgate_flowtable::{Addr, IpProtocol, Packet, TcpFlags, Transport, Tuple};
 
@@ -59,6 +62,8 @@ pub struct Ip {
     pub protocol: IpProtocol,
     /// Length of the packet, IP header included.
     pub len_bytes: u32,
+    /// Where the transport header starts in it; in a later fragment, what the fragment carries.
+    pub transport_start: u16,
     /// Which part of a datagram this is, if it is not all of one.
     pub fragment: Option<Fragment>,
     /// What it carries.

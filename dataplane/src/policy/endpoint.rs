@@ -50,7 +50,7 @@ pub struct EndpointMap {
 impl EndpointMap {
     /// From the known addresses and the classes of all others. `seed` keys the hash.
     pub fn new(known: impl IntoIterator<Item = (Addr, Endpoint)>, outside: PrefixMap, seed: u64) -> Self {
-        let mut map = HashMap::with_hasher(AddrHasher { seed });
+        let mut map = HashMap::with_hasher(AddrHasher::new(seed));
         map.extend(known);
         Self { known: map, outside }
     }
@@ -76,9 +76,16 @@ impl EndpointMap {
 }
 
 /// A multiply-fold hash of one address; keyed, so that a client cannot choose what collides.
-#[derive(Clone, Debug, Default)]
-struct AddrHasher {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AddrHasher {
     seed: u64,
+}
+
+impl AddrHasher {
+    /// Keyed by `seed`.
+    pub const fn new(seed: u64) -> Self {
+        Self { seed }
+    }
 }
 
 impl std::hash::BuildHasher for AddrHasher {
@@ -89,7 +96,9 @@ impl std::hash::BuildHasher for AddrHasher {
     }
 }
 
-struct Fold(u64);
+/// See [`AddrHasher`].
+#[derive(Debug)]
+pub struct Fold(u64);
 
 impl Fold {
     #[inline]
@@ -107,6 +116,21 @@ impl std::hash::Hasher for Fold {
             word[..chunk.len()].copy_from_slice(chunk);
             self.mix(u64::from_le_bytes(word));
         }
+    }
+
+    #[inline]
+    fn write_u8(&mut self, word: u8) {
+        self.mix(word.into());
+    }
+
+    #[inline]
+    fn write_u16(&mut self, word: u16) {
+        self.mix(word.into());
+    }
+
+    #[inline]
+    fn write_u64(&mut self, word: u64) {
+        self.mix(word);
     }
 
     #[inline]

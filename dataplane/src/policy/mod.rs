@@ -15,7 +15,7 @@ mod ranges;
 mod table;
 
 pub use cause::{Cause, RuleId};
-pub use endpoint::{Endpoint, EndpointId, EndpointKind, EndpointMap};
+pub use endpoint::{AddrHasher, Endpoint, EndpointId, EndpointKind, EndpointMap};
 pub use prefix::{OverlappingSpans, PrefixMap, Span};
 pub use ranges::{PortRange, RangeList};
 pub use table::{Half, ListId, PolicyTable, PolicyVerdict, Row, TableError};

@@ -7,7 +7,7 @@
 //! Kernel side: Documentation/networking/af_xdp.rst, net/xdp/xsk.c.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
@@ -76,6 +76,8 @@ pub enum Fate {
     Send,
     /// Drop it.
     Release,
+    /// Drop it, and send an answer in its place: [`Decide::answer`].
+    Answer,
 }
 
 /// Decides the frames of a ring, batch by batch.
@@ -90,6 +92,11 @@ pub trait Decide {
 
     /// Reads and rewrites frame number `at` of the batch, and says what becomes of it.
     fn decide(&mut self, at: usize, frame: &mut [u8]) -> Fate;
+
+    /// The bytes of the answer to the frame that was decided last.
+    fn answer(&self) -> &[u8] {
+        &[]
+    }
 
     /// Sees a frame that was to be sent and that the transmit ring did not take in time.
     fn unsent(&mut self, frame: &[u8]) {
@@ -268,6 +275,17 @@ impl Ring {
             match fate {
                 Fate::Send => self.outgoing.push(frame.0),
                 Fate::Release => self.free.push(frame),
+                Fate::Answer => {
+                    // SAFETY: as above.
+                    let mut data = unsafe { self.umem.data_mut(&mut frame.0) };
+                    let mut cursor = data.cursor();
+                    cursor.set_pos(0);
+                    // Too long for a chunk, it is not sent; the frame was dropped anyhow.
+                    match cursor.write_all(judge.answer()) {
+                        Ok(()) => self.outgoing.push(frame.0),
+                        Err(_) => self.free.push(frame),
+                    }
+                }
             }
         }
         let refused = self.send(judge);

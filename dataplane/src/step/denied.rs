@@ -5,7 +5,7 @@ use podgate_flowtable::{Direction, Known, Packet, Time};
 use super::flow::{allowed, is_picked_up};
 use super::{Gate, Place, Refusal, Subject};
 use crate::events::EventKind;
-use crate::tag::Tag;
+use crate::onward::Onward;
 use crate::verdict::DropReason;
 
 impl Gate<'_> {
@@ -21,7 +21,7 @@ impl Gate<'_> {
         known: &Known,
         subject: &Subject<'_>,
         now: Time,
-    ) -> Result<Tag, Refusal> {
+    ) -> Result<Onward, Refusal> {
         let has_policy_changed = place.snapshot.epoch > known.decision.epoch;
         let is_initiators = known.direction == Direction::Original;
         if !is_picked_up(packet) || (is_initiators && has_policy_changed) {
@@ -31,7 +31,10 @@ impl Gate<'_> {
         let causes = place.decide(&ends, &known.original);
         let judged = Some(known.original);
         match allowed(causes) {
-            Err(reason) => Err(Refusal { reason, causes: Some(causes), kind: EventKind::Dropped, judged }),
+            Err(reason) => {
+                let called = self.flows.called(known);
+                Err(Refusal { reason, causes: Some(causes), kind: EventKind::Dropped, judged, called })
+            }
             Ok(()) => Err(DropReason::NoFlow.into()),
         }
     }

@@ -2,15 +2,24 @@
 
 use podgate_flowtable::{
     Addr, Decision, Direction, Exceeded, IpProtocol, Known, OpenError, Packet, Refusal as TrackRefusal,
-    SPARED, Seek, TcpFlags, Time, Track, Transport, Tuple, Way,
+    Rewrite, SPARED, Seek, TcpFlags, Time, Track, Transport, Tuple, Way,
 };
 
-use super::{Gate, Place, Refusal, Subject};
+use super::service::{Choice, translated};
+use super::{Gate, Place, Refusal, Subject, tunnel};
 use crate::events::EventKind;
+use crate::onward::Onward;
 use crate::policy::{Cause, Endpoint, EndpointKind, PolicyVerdict};
 use crate::snapshot::Snapshot;
 use crate::tag::{Passage, PortId, Tag};
 use crate::verdict::{Causes, DropReason, Verdict};
+
+/// What came of opening a flow.
+enum Opening<'c, 's> {
+    Opened(Onward),
+    /// The client has these very ports in use with the backend chosen for it.
+    Clash(&'c Choice<'s>),
+}
 
 impl Gate<'_> {
     /// Where `packet` goes on to.
@@ -22,20 +31,29 @@ impl Gate<'_> {
         seek: Option<&Seek>,
         subject: &Subject<'_>,
         now: Time,
-    ) -> Result<Tag, Refusal> {
+    ) -> Result<Onward, Refusal> {
         let track = match seek {
             Some(seek) => self.flows.track_at(seek, packet, now),
             None => self.flows.track(packet, now),
         };
         match track {
+            Track::Known(known) if self.has_lost_backend(place, &known, packet.tuple.protocol) => {
+                self.flows.remove(known.id);
+                self.open(place, packet, subject, now)
+            }
             Track::Known(known) => self.judge_known(place, &packet.tuple, &known, now),
             Track::Denied(known) => self.judge_denied(place, packet, &known, subject, now),
+            Track::MayOpen | Track::Refused(_)
+                if let Some((tuple, known)) = self.find_hairpin(place, packet, now) =>
+            {
+                self.judge_known(place, &tuple, &known, now)
+            }
             Track::MayOpen => self.open(place, packet, subject, now),
             Track::Refused(refusal) => Err(reason(refusal).into()),
         }
     }
 
-    /// `tuple` is of the packet at hand, which may be an ICMP error about the flow.
+    /// `tuple` is of the packet at hand.
     #[inline]
     pub(super) fn judge_known(
         &self,
@@ -43,7 +61,21 @@ impl Gate<'_> {
         tuple: &Tuple,
         known: &Known,
         now: Time,
-    ) -> Result<Tag, Refusal> {
+    ) -> Result<Onward, Refusal> {
+        self.check_known(place, tuple, known, now)?;
+        Ok(self.onward(place, tuple, known))
+    }
+
+    /// Whether a packet of a known flow may go on. `tuple` is of the packet at hand, which may be an ICMP error
+    /// about the flow.
+    #[inline]
+    pub(super) fn check_known(
+        &self,
+        place: &Place<'_>,
+        tuple: &Tuple,
+        known: &Known,
+        now: Time,
+    ) -> Result<(), Refusal> {
         let decision = &known.decision;
         // Older, not other: another worker may already decide by a newer snapshot than this one.
         let is_stale = place.snapshot.switches.recheck_live_flows && decision.epoch < place.snapshot.epoch;
@@ -57,7 +89,7 @@ impl Gate<'_> {
         if is_undecided {
             self.decide_again(place, known, now)?;
         }
-        Ok(place.way_out(tuple.destination, decision.way))
+        Ok(())
     }
 
     /// In the initiator's direction, whichever way the packet at hand goes.
@@ -86,7 +118,8 @@ impl Gate<'_> {
             self.counters.count_flow_cut(port);
             kind = EventKind::FlowCut;
         }
-        Err(Refusal { reason, causes: Some(causes), kind, judged: Some(*original) })
+        let called = self.flows.called(known);
+        Err(Refusal { reason, causes: Some(causes), kind, judged: Some(*original), called })
     }
 
     pub(super) fn open(
@@ -95,18 +128,49 @@ impl Gate<'_> {
         packet: &Packet,
         subject: &Subject<'_>,
         now: Time,
-    ) -> Result<Tag, Refusal> {
+    ) -> Result<Onward, Refusal> {
+        let mut choice = self.choose(place, packet, now)?;
+        for tried in 1.. {
+            let again = match self.open_chosen(place, packet, choice.as_ref(), subject, now)? {
+                Opening::Opened(onward) => return Ok(onward),
+                Opening::Clash(choice) => self.choose_again(packet, choice, tried),
+            };
+            choice = Some(again.ok_or(DropReason::ServiceClash)?);
+        }
+        Err(DropReason::ServiceClash.into())
+    }
+
+    #[inline]
+    fn open_chosen<'c, 's>(
+        &self,
+        place: &Place<'s>,
+        packet: &Packet,
+        choice: Option<&'c Choice<'s>>,
+        subject: &Subject<'_>,
+        now: Time,
+    ) -> Result<Opening<'c, 's>, Refusal> {
         let tag = place.header.tag;
-        let tuple = &packet.tuple;
+        let really = choice.map_or(*packet, |choice| translated(packet, choice.becomes));
+        let called = choice.map(|_| packet.tuple.destination());
+        let tuple = &really.tuple;
+        if choice.is_some() {
+            tunnel::check_packet(place, &really)?;
+        }
         let ends = place.ends(tuple, tag.passage == Passage::FromPod)?;
         if tag.passage == Passage::ToPod {
             self.check_vouched(&ends.0, now)?;
         }
         let causes = place.decide(&ends, tuple);
         if let Err(reason) = allowed(causes) {
-            return Err(Refusal { causes: Some(causes), ..reason.into() });
+            let judged = choice.map(|_| *tuple);
+            return Err(Refusal { causes: Some(causes), judged, called, ..reason.into() });
         }
-        let way = place.opening_way(packet);
+        let way = match choice {
+            // The gateway readdresses it, wherever the client has sent it.
+            Some(choice) if place.local(choice.becomes.addr).is_some() => Way::Shortcut,
+            Some(_) => Way::Bridge,
+            None => place.opening_way(packet),
+        };
         let decision = Decision {
             epoch: place.snapshot.epoch,
             egress: causes.egress.code(),
@@ -114,25 +178,37 @@ impl Gate<'_> {
             way,
             owner: owner(tag, &ends.0),
         };
-        match self.flows.open(packet, decision, now) {
+        let opened = match choice {
+            None => self.flows.open(packet, decision, now),
+            Some(choice) => self.open_to_backend(packet, choice, decision, now),
+        };
+        match opened {
             Ok(_) => {}
             Err(OpenError::Full) => return Err(DropReason::FlowTableFull.into()),
             Err(OpenError::Quota(Exceeded::Flows)) => return Err(DropReason::FlowQuota.into()),
             Err(OpenError::Quota(Exceeded::HalfOpen)) => return Err(DropReason::HalfOpenQuota.into()),
             Err(OpenError::NotAnOpener(refusal)) => return Err(reason(refusal).into()),
-            // Another worker opened it since `track`: it is that flow's packet now.
             Err(OpenError::Exists(_)) => {
-                return match self.flows.track(packet, now) {
-                    Track::Known(known) => self.judge_known(place, tuple, &known, now),
-                    Track::Denied(_) | Track::MayOpen => Err(DropReason::NoFlow.into()),
-                    Track::Refused(refusal) => Err(reason(refusal).into()),
+                // Another worker opened it since `track`: it is that flow's packet now.
+                return match (self.flows.track(packet, now), choice) {
+                    (Track::Known(known), _) => {
+                        Ok(Opening::Opened(self.judge_known(place, &packet.tuple, &known, now)?))
+                    }
+                    (Track::MayOpen, Some(choice)) => Ok(Opening::Clash(choice)),
+                    (Track::Denied(_) | Track::MayOpen, _) => Err(DropReason::NoFlow.into()),
+                    (Track::Refused(refusal), _) => Err(reason(refusal).into()),
                 };
             }
         }
         self.counters.count_flow_opened(tag.port);
-        let out = place.way_out(tuple.destination, way);
-        self.tell(EventKind::FlowOpened, subject, None, Verdict::Forward(out), Some(causes), now);
-        Ok(out)
+        let onward = match choice {
+            None => Onward::unchanged(place.way_out(tuple.destination, way)),
+            Some(choice) => place.translate(&packet.tuple, way, Rewrite::Destination(choice.becomes)),
+        };
+        let judged = choice.map(|_| *tuple);
+        let verdict = Verdict::Forward(onward.tag);
+        self.tell(EventKind::FlowOpened, subject, (judged, called), verdict, Some(causes), now);
+        Ok(Opening::Opened(onward))
     }
 
     /// From the bridge, a local pod's address is believed only if that pod has just put a packet

@@ -3,6 +3,7 @@
 //! ```text
 //! mod        the order of the checks, and the one function in which every drop ends
 //! flow       packets that are part of a flow or open one
+//! service    connections to Services
 //! denied     segments of connections that policy has cut
 //! recheck    flows decided again without a packet of theirs
 //! stateless  packets to groups, ICMP errors, later fragments
@@ -12,19 +13,22 @@
 mod denied;
 mod flow;
 mod recheck;
+mod service;
 mod stateless;
 mod tunnel;
 
 pub use recheck::{Recheck, recheck};
 
-use podgate_flowtable::{FlowTable, FragmentTable, Seek, Time, Tuple};
+use podgate_flowtable::{FlowTable, FragmentTable, IpProtocol, Seek, Target, Time, Tuple};
 
 use crate::antispoof;
 use crate::counters::Counters;
 use crate::departures::Departures;
 use crate::events::{Event, EventKind, EventRing};
-use crate::neighbour::{self, Onward};
-use crate::parse::{self, Body, Ip, Payload, TrunkHeader};
+use crate::neighbour;
+use crate::onward::Onward;
+use crate::parse::{Body, Ip, Payload, TrunkHeader};
+use crate::service::Affinities;
 use crate::snapshot::{PortBinding, Snapshot};
 use crate::tag::{Passage, Tag};
 use crate::verdict::{Causes, DropReason, Verdict};
@@ -37,7 +41,9 @@ pub struct Gate<'a> {
     /// The flows of all workers.
     pub flows: &'a FlowTable,
     /// The fragmented datagrams of all workers.
-    pub fragments: &'a FragmentTable,
+    pub fragments: &'a FragmentTable<Onward>,
+    /// Clients of Services that keep their backend.
+    pub affinities: &'a Affinities,
     /// Departures of all workers.
     pub departures: &'a Departures,
     /// This worker's counters.
@@ -72,11 +78,13 @@ struct Refusal {
     kind: EventKind,
     /// What was judged, if not the frame's own tuple: its flow, in the initiator's direction.
     judged: Option<Tuple>,
+    /// What the initiator asked for, if it is a Service.
+    called: Option<Target>,
 }
 
 impl From<DropReason> for Refusal {
     fn from(reason: DropReason) -> Self {
-        Self { reason, causes: None, kind: EventKind::Dropped, judged: None }
+        Self { reason, causes: None, kind: EventKind::Dropped, judged: None, called: None }
     }
 }
 
@@ -89,9 +97,9 @@ struct Subject<'a> {
 }
 
 impl Gate<'_> {
-    /// Judges `frame`, as it came from the trunk. If it is forwarded, its tag has been rewritten,
-    /// and its destination MAC address if it asks for a pod of this node; if it is dropped, nothing
-    /// in it has changed.
+    /// Judges `frame`, as it came from the trunk. If it is forwarded, [`Onward`] has been written into it: its
+    /// tag, its destination MAC address if it asks for a pod of this node, its ends if it is of a Service; if it
+    /// is dropped, nothing in it has changed.
     #[inline]
     pub fn step(&self, frame: &mut [u8], now: Time) -> Verdict {
         self.decide(&self.read(frame), frame, now)
@@ -136,10 +144,7 @@ impl Gate<'_> {
         };
         match self.judge(header, body, reading.seek.as_ref(), frame_len_bytes, now) {
             Ok(onward) => {
-                parse::retag(frame, onward.tag);
-                if let Some(mac) = onward.readdressed_to {
-                    parse::readdress(frame, mac);
-                }
+                onward.write(frame, body.as_ref().ok());
                 self.counters.count_forwarded(header.tag, untagged(frame_len_bytes) as u64);
                 Verdict::Forward(onward.tag)
             }
@@ -206,10 +211,12 @@ impl Gate<'_> {
             Passage::ToPod => check_arrival(ip, binding)?,
             Passage::FromPod => tunnel::check(place, ip)?,
         }
-        let tag = match &ip.payload {
-            Payload::Packet { packet, .. } if ip.is_to_group() => self.judge_group(place, packet, now)?,
+        let onward = match &ip.payload {
+            Payload::Packet { packet, .. } if ip.is_to_group() => {
+                Onward::unchanged(self.judge_group(place, packet, now)?)
+            }
             Payload::Packet { packet, .. } => self.judge_flow(place, packet, seek, subject, now)?,
-            Payload::LaterFragment => return Ok(Onward::unchanged(self.follow_first(place, ip, now)?)),
+            Payload::LaterFragment => return Ok(self.follow_first(place, ip, now)?),
             Payload::IcmpError { quoted, .. } => self.judge_icmp_error(place, ip, *quoted, now)?,
             Payload::IcmpOther { .. } => return Err(DropReason::IcmpUnrelated.into()),
             Payload::Neighbour(message) => {
@@ -218,35 +225,40 @@ impl Gate<'_> {
             Payload::Mld(_) => return Ok(neighbour::mld(snapshot, header, ip)?),
         };
         if let Some(fragment) = &ip.fragment {
-            self.record_first(place, ip, fragment, tag, now)?;
+            // Its sum is a CRC over all of the datagram.
+            if ip.protocol == IpProtocol::SCTP && onward.rewriting.is_some() {
+                return Err(DropReason::BadFragment.into());
+            }
+            self.record_first(place, ip, fragment, onward, now)?;
         }
-        if tag.passage == Passage::FromPod {
-            self.departures.note(tag.port, now);
+        if onward.tag.passage == Passage::FromPod {
+            self.departures.note(onward.tag.port, now);
         }
-        Ok(Onward::unchanged(tag))
+        Ok(onward)
     }
 
     /// The end of every frame that is dropped.
     #[cold]
     #[inline(never)]
     fn drop_frame(&self, subject: &Subject<'_>, refusal: Refusal, now: Time) -> Verdict {
-        let Refusal { reason, causes, kind, judged } = refusal;
-        let verdict = Verdict::Drop(reason);
+        let Refusal { reason, causes, kind, judged, called } = refusal;
+        let verdict = if reason.is_answered() { Verdict::Reject(reason) } else { Verdict::Drop(reason) };
         self.counters.count_drop(subject.tag.map(|tag| tag.port), reason);
         // What the bridge floods to ports that it does not concern is counted, but nobody's news.
         if reason == DropReason::NotForThisPod {
             return verdict;
         }
-        self.tell(kind, subject, judged, verdict, causes, now);
+        self.tell(kind, subject, (judged, called), verdict, causes, now);
         verdict
     }
 
-    /// Makes an event, if there is room for it. `tuple` if it is not the frame's own.
+    /// Makes an event, if there is room for it. `tuple` if it is not the frame's own, and what the initiator
+    /// calls its destination, if something else.
     fn tell(
         &self,
         kind: EventKind,
         subject: &Subject<'_>,
-        tuple: Option<Tuple>,
+        (tuple, called): (Option<Tuple>, Option<Target>),
         verdict: Verdict,
         causes: Option<Causes>,
         now: Time,
@@ -263,6 +275,7 @@ impl Gate<'_> {
                 time: now,
                 tag: subject.tag,
                 tuple,
+                called,
                 len_bytes: untagged(subject.frame_len_bytes) as u32,
                 verdict,
                 causes,

@@ -3,9 +3,10 @@
 //! A flow that gets packets is decided again by the first of them. This is for the others: what a
 //! change has cut is then known soon after the change, and not when the last silent flow speaks.
 
-use podgate_flowtable::{Addr, Decision, FlowState, FlowTable, FlowView, Time};
+use podgate_flowtable::{Addr, Decision, FlowState, FlowTable, FlowView, IpProtocol, Time};
 
 use super::flow::{allowed, decide};
+use super::service::is_served;
 use crate::policy::{Cause, Endpoint};
 use crate::snapshot::Snapshot;
 use crate::tag::{PortId, Tag};
@@ -27,6 +28,9 @@ pub enum Recheck {
     },
     /// It is no longer allowed, and lives on because live flows are not judged again.
     Kept,
+    /// It is forgotten, because its backend has gone from the Service: what its client sends next goes to
+    /// another one.
+    Released,
     /// It ended meanwhile, or was ended by another.
     Gone,
 }
@@ -38,6 +42,9 @@ pub enum Recheck {
 /// `snapshot` is the newest until this returns, or a flow could be cut that has just been allowed.
 pub fn recheck(flows: &FlowTable, snapshot: &Snapshot, view: &FlowView, now: Time) -> Recheck {
     let Decision { epoch, owner, .. } = view.decision;
+    if has_lost_backend(snapshot, view) {
+        return if flows.remove(view.id) { Recheck::Released } else { Recheck::Gone };
+    }
     if epoch >= snapshot.epoch || view.state == FlowState::Denied {
         return Recheck::Current;
     }
@@ -75,6 +82,12 @@ pub fn recheck(flows: &FlowTable, snapshot: &Snapshot, view: &FlowView, now: Tim
             }
         }
     }
+}
+
+/// Whether what it sends by UDP goes nowhere: a connection of TCP or SCTP ends with its backend by itself.
+fn has_lost_backend(snapshot: &Snapshot, view: &FlowView) -> bool {
+    view.original.protocol == IpProtocol::UDP
+        && view.called.is_some_and(|called| !is_served(snapshot, called, &view.original))
 }
 
 /// Whether neither end is a pod of this node.

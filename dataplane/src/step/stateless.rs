@@ -3,7 +3,9 @@
 use podgate_flowtable::{First, FlowState, Follow, FragmentKey, IpProtocol, Known, Packet, Time, Tuple};
 
 use super::flow::allowed;
+use super::service::of_error;
 use super::{Gate, Place, Refusal};
+use crate::onward::Onward;
 use crate::parse::{Fragment, Ip};
 use crate::policy::{Endpoint, EndpointKind};
 use crate::tag::{Passage, Tag};
@@ -42,7 +44,7 @@ impl Gate<'_> {
         ip: &Ip,
         quoted: Option<Tuple>,
         now: Time,
-    ) -> Result<Tag, Refusal> {
+    ) -> Result<Onward, Refusal> {
         let unrelated = Err(DropReason::IcmpUnrelated.into());
         let Some(quoted) = quoted.filter(|quoted| quoted.source == ip.destination) else {
             return unrelated;
@@ -53,7 +55,19 @@ impl Gate<'_> {
         match self.flows.find(&quoted) {
             Some((flow, direction)) if now < flow.expires_at && flow.state != FlowState::Denied => {
                 let known = Known::new(flow.id, direction.opposite(), flow.original, flow.decision);
-                self.judge_known(place, &ip.tuple(), &known, now)
+                let tuple = ip.tuple();
+                self.check_known(place, &tuple, &known, now)?;
+                match of_error(&flow, &quoted, direction) {
+                    None => Ok(Onward::unchanged(place.way_out(tuple.destination, known.decision.way))),
+                    // About what it has sent to itself through a Service: both ends would have to change.
+                    Some(_)
+                        if place.binding.owns(known.original.source)
+                            && place.binding.owns(known.original.destination) =>
+                    {
+                        unrelated
+                    }
+                    Some(rewrite) => Ok(place.translate(&tuple, known.decision.way, rewrite)),
+                }
             }
             _ => unrelated,
         }
@@ -66,11 +80,11 @@ impl Gate<'_> {
         place: &Place<'_>,
         ip: &Ip,
         fragment: &Fragment,
-        out: Tag,
+        onward: Onward,
         now: Time,
     ) -> Result<(), DropReason> {
         let key = key(place, ip, fragment);
-        match self.fragments.first(key, fragment.end_bytes.into(), out.tci().into(), now) {
+        match self.fragments.first(key, fragment.end_bytes.into(), onward, now) {
             First::Recorded => Ok(()),
             First::Overlap => Err(DropReason::BadFragment),
             First::OverQuota => Err(DropReason::FragmentQuota),
@@ -79,7 +93,7 @@ impl Gate<'_> {
 
     /// Where the first fragment went, the others go.
     #[cold]
-    pub(super) fn follow_first(&self, place: &Place<'_>, ip: &Ip, now: Time) -> Result<Tag, DropReason> {
+    pub(super) fn follow_first(&self, place: &Place<'_>, ip: &Ip, now: Time) -> Result<Onward, DropReason> {
         let Some(fragment) = &ip.fragment else {
             return Err(DropReason::BadFragment);
         };
@@ -91,7 +105,7 @@ impl Gate<'_> {
             self.fragments.follow_last(key, start, end, now)
         };
         match follow {
-            Follow::Allowed(out) => Tag::from_tci(out as u16).ok_or(DropReason::FragmentWithoutFirst),
+            Follow::Allowed(onward) => Ok(onward),
             Follow::Unknown => Err(DropReason::FragmentWithoutFirst),
             Follow::Overlap => Err(DropReason::BadFragment),
         }

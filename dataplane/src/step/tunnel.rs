@@ -1,10 +1,10 @@
 //! Tunnels from pods to nodes. What a node unwraps carries an inner source of the sender's choice,
 //! and comes out behind every check.
 
-use podgate_flowtable::{IpProtocol, Packet};
+use podgate_flowtable::{Addr, IpProtocol, Packet};
 
 use super::Place;
-use crate::parse::{Ip, Payload, is_link_local};
+use crate::parse::{Ip, Payload, is_group, is_link_local};
 use crate::policy::EndpointKind;
 use crate::verdict::DropReason;
 
@@ -17,21 +17,30 @@ const UDP_PORTS: [u16; 5] = [4789, 8472, 6081, 51820, 51821];
 /// Refuses a tunnel from a pod to whatever may be a node.
 #[inline]
 pub(super) fn check(place: &Place<'_>, ip: &Ip) -> Result<(), DropReason> {
-    if is_tunnel(ip) && place.snapshot.switches.drop_tunnels_to_nodes && may_be_node(place, ip) {
+    match &ip.payload {
+        Payload::Packet { packet, .. } => check_packet(place, packet),
+        _ => Ok(()),
+    }
+}
+
+/// The same for a packet as it is once it is translated.
+#[inline]
+pub(super) fn check_packet(place: &Place<'_>, packet: &Packet) -> Result<(), DropReason> {
+    if is_tunnel(packet)
+        && place.snapshot.switches.drop_tunnels_to_nodes
+        && may_be_node(place, packet.tuple.destination)
+    {
         return Err(DropReason::TunnelToNode);
     }
     Ok(())
 }
 
 #[inline]
-fn is_tunnel(ip: &Ip) -> bool {
-    match &ip.payload {
-        Payload::Packet { packet: Packet { tuple, .. }, .. } => match tuple.protocol {
-            IpProtocol::TCP => false,
-            IpProtocol::UDP => UDP_PORTS.contains(&tuple.destination_port),
-            protocol => PROTOCOLS.contains(&protocol),
-        },
-        _ => false,
+fn is_tunnel(packet: &Packet) -> bool {
+    match packet.tuple.protocol {
+        IpProtocol::TCP => false,
+        IpProtocol::UDP => UDP_PORTS.contains(&packet.tuple.destination_port),
+        protocol => PROTOCOLS.contains(&protocol),
     }
 }
 
@@ -39,12 +48,12 @@ fn is_tunnel(ip: &Ip) -> bool {
 /// address shows only in the MAC address); a link-local address of no pod, which the node may have
 /// (node-local DNS) and no one lists.
 #[cold]
-fn may_be_node(place: &Place<'_>, ip: &Ip) -> bool {
-    match place.snapshot.resolve(ip.destination).kind {
+fn may_be_node(place: &Place<'_>, destination: Addr) -> bool {
+    match place.snapshot.resolve(destination).kind {
         EndpointKind::OwnNode | EndpointKind::OtherNode => true,
         EndpointKind::LocalPod { .. } | EndpointKind::RemotePod => false,
         EndpointKind::Outside => {
-            ip.is_to_group() || place.header.destination.is_group() || is_link_local(ip.destination)
+            is_group(destination) || place.header.destination.is_group() || is_link_local(destination)
         }
     }
 }

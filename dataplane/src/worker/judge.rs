@@ -7,10 +7,13 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 use podgate_flowtable::{ExpiryCursor, FlowTable, FragmentTable, Time};
 
+use crate::answer::{Answer, answer};
 use crate::counters::Counters;
 use crate::departures::Departures;
 use crate::events::EventRing;
+use crate::onward::Onward;
 use crate::raw::{BATCH, Decide, Fate, Published, Ring, Turn};
+use crate::service::Affinities;
 use crate::snapshot::Snapshot;
 use crate::step::{Gate, Reading};
 use crate::verdict::Verdict;
@@ -33,7 +36,9 @@ pub struct Shared {
     /// Flows.
     pub flows: FlowTable,
     /// Fragmented datagrams.
-    pub fragments: FragmentTable,
+    pub fragments: FragmentTable<Onward>,
+    /// Clients of Services that keep their backend.
+    pub affinities: Affinities,
     /// Which pods put frames into the bridge, and when.
     pub departures: Departures,
     /// What happened, for those who ask.
@@ -58,12 +63,20 @@ pub struct GateJudge {
     sweep: Option<(ExpiryCursor, Time)>,
     /// Of the batch at hand; here so that nothing is allocated for it.
     readings: Box<ArrayVec<Reading, BATCH>>,
+    /// To the frame at hand, if it is rejected.
+    answer: Box<Answer>,
 }
 
 impl GateJudge {
     /// Counts in `counters`, which no other worker may use. One worker sweeps the flow table.
     pub fn new(shared: Arc<Shared>, counters: Arc<Counters>, sweeps: bool) -> Self {
-        Self { shared, counters, sweep: sweeps.then(Default::default), readings: Box::default() }
+        Self {
+            shared,
+            counters,
+            sweep: sweeps.then(Default::default),
+            readings: Box::default(),
+            answer: Box::default(),
+        }
     }
 }
 
@@ -76,6 +89,7 @@ struct Batch<'a, 'b> {
     now: Time,
     fetches: bool,
     readings: &'a mut ArrayVec<Reading, BATCH>,
+    answer: &'a mut Answer,
 }
 
 impl Decide for Batch<'_, '_> {
@@ -99,7 +113,18 @@ impl Decide for Batch<'_, '_> {
         match verdict {
             Verdict::Forward(_) => Fate::Send,
             Verdict::Drop(_) => Fate::Release,
+            Verdict::Reject(_) => match answer(frame) {
+                Some(answer) => {
+                    *self.answer = answer;
+                    Fate::Answer
+                }
+                None => Fate::Release,
+            },
         }
+    }
+
+    fn answer(&self) -> &[u8] {
+        self.answer
     }
 
     fn unsent(&mut self, frame: &[u8]) {
@@ -109,7 +134,7 @@ impl Decide for Batch<'_, '_> {
 
 impl Judge for GateJudge {
     fn turn(&mut self, ring: &mut Ring, now: Time) -> Turn {
-        let Self { shared, counters, readings, .. } = self;
+        let Self { shared, counters, readings, answer, .. } = self;
         readings.clear();
         // One snapshot for the batch; nothing of it is kept when the batch is done.
         shared.published.read(|snapshot| {
@@ -117,12 +142,13 @@ impl Judge for GateJudge {
                 snapshot: snapshot.map(Arc::as_ref),
                 flows: &shared.flows,
                 fragments: &shared.fragments,
+                affinities: &shared.affinities,
                 departures: &shared.departures,
                 counters,
                 events: &shared.events,
             };
             let fetches = shared.flows.len() >= FETCH_FROM;
-            ring.turn(&mut Batch { gate: &gate, now, fetches, readings })
+            ring.turn(&mut Batch { gate: &gate, now, fetches, readings, answer })
         })
     }
 

@@ -158,6 +158,51 @@ pub fn fragment(packet: &[u8], start: usize, end: usize, identification: u16) ->
     }
 }
 
+/// The same, with the header's own sum.
+pub fn fragment_with_sum(packet: &[u8], start: usize, end: usize, identification: u16) -> Vec<u8> {
+    let mut fragment = fragment(packet, start, end, identification);
+    if fragment[0] >> 4 == 4 {
+        write_sum(&mut fragment, 0..20, 10, 0);
+    }
+    fragment
+}
+
+/// Sums up 16-bit words, as IP, ICMP, TCP and UDP do (RFC 1071), on top of `before`.
+fn write_sum(packet: &mut [u8], range: std::ops::Range<usize>, at: usize, before: u32) {
+    packet[at..at + 2].fill(0);
+    let words = packet[range]
+        .chunks(2)
+        .map(|word| u32::from(u16::from_be_bytes([word[0], *word.get(1).unwrap_or(&0)])));
+    let mut sum = before + words.sum::<u32>();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    packet[at..at + 2].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+}
+
+/// An ICMP error about `quoted`, with all its sums.
+pub fn icmp_error_with_sum(
+    source: &str,
+    destination: &str,
+    icmp_type: u8,
+    code: u8,
+    quoted: &[u8],
+) -> Vec<u8> {
+    let mut packet = icmp_error(source, destination, icmp_type, quoted);
+    let len = packet.len();
+    if packet[0] >> 4 == 4 {
+        packet[21] = code;
+        write_sum(&mut packet, 0..20, 10, 0);
+        write_sum(&mut packet, 20..len, 22, 0);
+    } else {
+        packet[41] = code;
+        let addresses: u32 =
+            packet[8..40].chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
+        write_sum(&mut packet, 40..len, 42, addresses + u32::from(ICMPV6) + (len - 40) as u32);
+    }
+    packet
+}
+
 /// An echo request (8, 128) or reply (0, 129), or any other ICMP query.
 pub fn query(source: &str, destination: &str, icmp_type: u8, identifier: u16) -> Vec<u8> {
     let [i0, i1] = identifier.to_be_bytes();

@@ -18,6 +18,7 @@ mod step_neighbour;
 mod step_policy;
 mod step_quota;
 mod step_refuse;
+mod step_service;
 mod step_spoof;
 mod step_time;
 mod step_way;

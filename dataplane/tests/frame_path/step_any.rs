@@ -27,7 +27,7 @@ fn check(world: &World, frame: &[u8]) {
             assert_eq!(after[16..], frame[16..]);
             assert_eq!((forwarded(&counted), dropped(&counted)), (forwarded(&before) + 1, dropped(&before)));
         }
-        Verdict::Drop(reason) => {
+        Verdict::Drop(reason) | Verdict::Reject(reason) => {
             assert_eq!(after, frame);
             assert_eq!(counted.dropped(reason), before.dropped(reason) + 1);
             assert_eq!((forwarded(&counted), dropped(&counted)), (forwarded(&before), dropped(&before) + 1));

@@ -6,6 +6,7 @@ use podgate_dataplane::snapshot::Switches;
 use podgate_dataplane::verdict::{DropReason, Verdict};
 
 use crate::frames::{self, ARP, IPV4, IPV6, Link, REQUEST, port};
+use crate::step_service::world_with_services;
 use crate::world::{
     DB, FREE, Moved, NODE_MAC, UNBOUND, WEB, World, from_pod, mac, policy, secs, snapshot, to_pod,
 };
@@ -21,6 +22,10 @@ fn link() -> Link {
 
 fn from_web(packet: &[u8]) -> Vec<u8> {
     from_pod(WEB, mac(DB)).ip(packet)
+}
+
+fn to_service(from: u16, service: &str, to: u16) -> Vec<u8> {
+    from_pod(FREE, NODE_MAC).ip(&frames::syn(("10.0.0.3", from), (service, to)))
 }
 
 /// One frame for each reason, to be sent to a new world; some reasons need more than a frame.
@@ -100,6 +105,15 @@ fn moved_by(reason: DropReason) -> Moved {
         }
         DropReason::HalfOpenQuota => {
             until_refused(&World::with_quota(3, 2), &|number| link().ip(&numbered(number)))
+        }
+        DropReason::ServiceNoBackend => {
+            world_with_services().send(&to_service(40000, "10.96.0.11", 80)).counted
+        }
+        DropReason::ServiceNoPort => world_with_services().send(&to_service(40000, "10.96.0.11", 81)).counted,
+        DropReason::ServiceClash => {
+            let world = world_with_services();
+            world.send(&to_service(40000, "10.0.1.9", 8080));
+            world.send(&to_service(40000, "10.96.0.12", 80)).counted
         }
         DropReason::TxFull => {
             let world = World::new();

@@ -4,7 +4,9 @@ use podgate_dataplane::counters::{Counters, PortCounts};
 use podgate_dataplane::departures::Departures;
 use podgate_dataplane::events::{Event, EventKind, EventRing};
 use podgate_dataplane::mac::Mac;
+use podgate_dataplane::onward::Onward;
 use podgate_dataplane::policy::Cause;
+use podgate_dataplane::service::Affinities;
 use podgate_dataplane::snapshot::{Snapshot, Switches};
 use podgate_dataplane::step::Gate;
 use podgate_dataplane::tag::{Passage, PortId, Tag};
@@ -16,7 +18,8 @@ pub use crate::cluster::*;
 pub struct World {
     pub snapshot: Option<Snapshot>,
     pub flows: FlowTable,
-    pub fragments: FragmentTable,
+    pub fragments: FragmentTable<Onward>,
+    pub affinities: Affinities,
     pub departures: Departures,
     pub counters: Counters,
     pub events: EventRing,
@@ -69,6 +72,7 @@ impl World {
             snapshot: Some(snapshot(1, policy(false), Switches::default())),
             flows: flows.unwrap(),
             fragments: FragmentTable::new(64, HashSecret([3, 4])).unwrap(),
+            affinities: Affinities::new(64, 7),
             departures: Departures::new(),
             counters: Counters::new(),
             events: EventRing::new(16),
@@ -80,6 +84,7 @@ impl World {
             snapshot: self.snapshot.as_ref(),
             flows: &self.flows,
             fragments: &self.fragments,
+            affinities: &self.affinities,
             departures: &self.departures,
             counters: &self.counters,
             events: &self.events,

@@ -15,9 +15,9 @@ enum Cost {
     Foreign(Progress, Time),
 }
 
-impl FragmentTable {
+impl<P: Copy> FragmentTable<P> {
     /// Makes room of what has expired.
-    pub(super) fn forget_expired(&self, datagrams: &mut Bucket, now: Time) {
+    pub(super) fn forget_expired(&self, datagrams: &mut Bucket<P>, now: Time) {
         for slot in datagrams {
             if let Some(datagram) = slot
                 && datagram.has_expired(now)
@@ -31,8 +31,12 @@ impl FragmentTable {
     }
 
     /// The slot for a new datagram: the one of its number, a free one, or the one that is missed least.
-    pub(super) fn room<'a>(&self, datagrams: &'a mut Bucket, key: &FragmentKey) -> &'a mut Option<Datagram> {
-        let cost = |slot: &Option<Datagram>| match slot {
+    pub(super) fn room<'a>(
+        &self,
+        datagrams: &'a mut Bucket<P>,
+        key: &FragmentKey,
+    ) -> &'a mut Option<Datagram<P>> {
+        let cost = |slot: &Option<Datagram<P>>| match slot {
             Some(datagram) if datagram.key == *key => Cost::Nothing,
             None => Cost::Free,
             Some(datagram) if !datagram.is_under_way() => Cost::Complete(datagram.since),
@@ -50,12 +54,12 @@ impl FragmentTable {
 }
 
 /// The datagram of `owner` that has waited longest for the rest of it; a refused one only if all are.
-pub(super) fn oldest_under_way(datagrams: &mut Bucket, owner: u16) -> Option<&mut Option<Datagram>> {
-    let own = |slot: &&mut Option<Datagram>| {
-        slot.is_some_and(|datagram| datagram.key.owner == owner && datagram.is_under_way())
+pub(super) fn oldest_under_way<P>(datagrams: &mut Bucket<P>, owner: u16) -> Option<&mut Option<Datagram<P>>> {
+    let own = |slot: &&mut Option<Datagram<P>>| {
+        slot.as_ref().is_some_and(|datagram| datagram.key.owner == owner && datagram.is_under_way())
     };
     datagrams
         .iter_mut()
         .filter(own)
-        .min_by_key(|slot| slot.map(|datagram| (datagram.progress, datagram.since)))
+        .min_by_key(|slot| slot.as_ref().map(|datagram| (datagram.progress, datagram.since)))
 }

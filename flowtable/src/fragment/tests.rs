@@ -247,5 +247,8 @@ fn what_was_never_finished_holds_no_share_once_it_has_expired() {
 
 #[test]
 fn capacity_is_checked() {
-    assert!(matches!(FragmentTable::new(0, HashSecret([0, 0])), Err(ConfigError::Capacity { capacity: 0 })));
+    assert!(matches!(
+        FragmentTable::<u64>::new(0, HashSecret([0, 0])),
+        Err(ConfigError::Capacity { capacity: 0 })
+    ));
 }

@@ -1,0 +1,260 @@
+//! Connections to Services: which backend, and what becomes of their packets' ends.
+//!
+//! Translated at the client's port, both ways. What policy sees, and the flow table records, is the backend.
+//!
+//! A pod that reaches itself through its Service is the one case in which both ends change: its kernel would
+//! not take a packet from its own address. To the pod, the Service's address is its other end then:
+//!
+//! ```text
+//! pod:40000 -> service:80    becomes   service:40000 -> pod:8080
+//! pod:8080 -> service:40000  becomes   service:80    -> pod:40000
+//! ```
+//!
+//! The flow of both is that of pod:40000 to pod:8080.
+
+use podgate_flowtable::{
+    Addr, Decision, Direction, FlowId, FlowView, IpProtocol, Known, OpenError, Packet, Rewrite, Target, Time,
+    Track, Tuple, Way,
+};
+
+use super::{Gate, Place, Refusal};
+use crate::mac::Mac;
+use crate::onward::Onward;
+use crate::parse::Rewriting;
+use crate::policy::EndpointKind;
+use crate::service::{AffinityKey, Found, ServiceKey, ServicePort};
+use crate::tag::{Passage, Tag};
+use crate::verdict::DropReason;
+
+/// Backends tried if the client has a connection from the same port to the first one, by its own address.
+const TRIES: u64 = 4;
+
+/// A Service's port and where it leads.
+#[derive(Clone, Copy)]
+pub(super) struct Choice<'a> {
+    port: &'a ServicePort,
+    hash: u64,
+    /// The backend.
+    pub(super) becomes: Target,
+}
+
+impl Gate<'_> {
+    /// What a packet that opens a flow really goes to, if it asks for a Service.
+    #[inline]
+    pub(super) fn choose<'s>(
+        &self,
+        place: &Place<'s>,
+        packet: &Packet,
+        now: Time,
+    ) -> Result<Option<Choice<'s>>, Refusal> {
+        if !place.asks_service(&packet.tuple) {
+            return Ok(None);
+        }
+        self.choose_backend(place, packet, now).map(Some)
+    }
+
+    #[cold]
+    fn choose_backend<'s>(
+        &self,
+        place: &Place<'s>,
+        packet: &Packet,
+        now: Time,
+    ) -> Result<Choice<'s>, Refusal> {
+        let Tuple { source, destination: addr, destination_port, protocol, .. } = packet.tuple;
+        let refuse = |reason: DropReason| {
+            let called = Some(Target { addr, port: destination_port });
+            Refusal { called, ..reason.into() }
+        };
+        let services = &place.snapshot.services;
+        let Found::Port(port) = services.find(&packet.tuple) else {
+            return Err(refuse(DropReason::ServiceNoPort));
+        };
+        let hash = services.hash(&packet.tuple, port.affinity.is_some());
+        let chosen = port.backends.choose(hash).ok_or_else(|| refuse(DropReason::ServiceNoBackend))?;
+        let becomes = match port.affinity {
+            None => chosen,
+            Some(timeout) => {
+                let service = ServiceKey { addr, port: destination_port, protocol };
+                let key = AffinityKey { client: source, service };
+                let may_have = |target| port.backends.has(target);
+                self.affinities.keep(key, timeout, may_have, chosen, now)
+            }
+        };
+        Ok(Choice { port, hash, becomes })
+    }
+
+    /// Records the flow that goes to the backend of `choice`. If the client has the same ports in use for a
+    /// connection to that backend's own address, another backend has to do.
+    pub(super) fn open_to_backend(
+        &self,
+        packet: &Packet,
+        choice: &Choice<'_>,
+        decision: Decision,
+        now: Time,
+    ) -> Result<FlowId, OpenError> {
+        match self.flows.open_translated(packet, choice.becomes, decision, now) {
+            // A connection that is over makes way, if it is asked.
+            Err(OpenError::Exists(_))
+                if self.flows.find(&packet.tuple).is_none()
+                    && self.flows.track(&translated(packet, choice.becomes), now) == Track::MayOpen =>
+            {
+                self.flows.open_translated(packet, choice.becomes, decision, now)
+            }
+            other => other,
+        }
+    }
+
+    /// Another choice than those before, while there is one.
+    pub(super) fn choose_again<'s>(
+        &self,
+        packet: &Packet,
+        choice: &Choice<'s>,
+        tried: u64,
+    ) -> Option<Choice<'s>> {
+        if tried >= TRIES || self.flows.find(&packet.tuple).is_some() {
+            return None;
+        }
+        // An odd multiple of 2^64 / phi: far from every earlier one.
+        let hash = choice.hash.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let becomes = choice.port.backends.choose(hash)?;
+        Some(Choice { hash, becomes, ..*choice })
+    }
+
+    /// Whether a client's packet belongs to a flow whose backend is gone from the Service. A connection of TCP
+    /// or SCTP ends with its backend; what is sent by UDP can go to another one.
+    #[inline]
+    pub(super) fn has_lost_backend(&self, place: &Place<'_>, known: &Known, protocol: IpProtocol) -> bool {
+        known.decision.epoch < place.snapshot.epoch
+            && protocol == IpProtocol::UDP
+            && known.direction == Direction::Original
+            && self
+                .flows
+                .called(known)
+                .is_some_and(|called| !is_served(place.snapshot, called, &known.original))
+    }
+
+    /// The answer of a pod to itself through a Service, as the flow knows it.
+    #[inline]
+    pub(super) fn find_hairpin(
+        &self,
+        place: &Place<'_>,
+        packet: &Packet,
+        now: Time,
+    ) -> Option<(Tuple, Known)> {
+        if !place.asks_service(&packet.tuple) {
+            return None;
+        }
+        self.find_own_flow(packet, now)
+    }
+
+    #[cold]
+    fn find_own_flow(&self, packet: &Packet, now: Time) -> Option<(Tuple, Known)> {
+        let service = packet.tuple.destination;
+        let tuple = Tuple { destination: packet.tuple.source, ..packet.tuple };
+        let (flow, direction) = self.flows.find(&tuple)?;
+        if direction != Direction::Reply || flow.called.is_none_or(|called| called.addr != service) {
+            return None;
+        }
+        match self.flows.track(&Packet { tuple, ..*packet }, now) {
+            Track::Known(known) => Some((tuple, known)),
+            _ => None,
+        }
+    }
+
+    /// Where a packet of a known flow goes on to.
+    #[inline]
+    pub(super) fn onward(&self, place: &Place<'_>, tuple: &Tuple, known: &Known) -> Onward {
+        let way = known.decision.way;
+        match self.flows.rewrite(known) {
+            None => Onward::unchanged(place.way_out(tuple.destination, way)),
+            Some(rewrite) => place.translate(tuple, way, rewrite),
+        }
+    }
+}
+
+impl Place<'_> {
+    /// Whether a pod's packet is for a Service's address.
+    #[inline]
+    fn asks_service(&self, tuple: &Tuple) -> bool {
+        self.header.tag.passage == Passage::FromPod && self.snapshot.services.has(tuple.destination)
+    }
+
+    /// Where a packet of a translated flow goes on to. The gateway knows where its frame is to go: its MAC
+    /// address is that of a router, which the client took the Service to be behind.
+    #[inline]
+    pub(super) fn translate(&self, tuple: &Tuple, way: Way, rewrite: Rewrite) -> Onward {
+        let tag = self.header.tag;
+        match (rewrite, tag.passage) {
+            (Rewrite::Destination(target), Passage::FromPod) => {
+                let is_own = self.binding.owns(target.addr);
+                let service = Target { addr: tuple.destination, port: tuple.source_port };
+                let source = is_own.then_some(service);
+                self.straight_to(target.addr, way, Rewriting { source, destination: Some(target) }).unwrap_or(
+                    Onward {
+                        rewriting: Some(Rewriting { source, destination: Some(target) }),
+                        ..Onward::unchanged(tag)
+                    },
+                )
+            }
+            (Rewrite::Source(service), Passage::FromPod) => {
+                let is_own = self.binding.owns(tuple.destination);
+                let own = Target { addr: tuple.destination, port: tuple.destination_port };
+                let rewriting = Rewriting { source: Some(service), destination: is_own.then_some(own) };
+                // What goes through the host is translated where it comes to the client.
+                self.straight_to(tuple.destination, way, rewriting).unwrap_or(Onward::unchanged(tag))
+            }
+            (Rewrite::Source(service), Passage::ToPod) => Onward {
+                rewriting: Some(Rewriting { source: Some(service), destination: None }),
+                ..Onward::unchanged(tag)
+            },
+            // No pod has a Service's address, so nothing that is for one comes in.
+            (Rewrite::Destination(_), Passage::ToPod) => Onward::unchanged(tag),
+        }
+    }
+
+    #[inline]
+    fn straight_to(&self, addr: Addr, way: Way, rewriting: Rewriting) -> Option<Onward> {
+        if way != Way::Shortcut {
+            return None;
+        }
+        let (tag, mac) = self.local(addr)?;
+        Some(Onward { tag, readdressed_to: Some(mac), rewriting: Some(rewriting) })
+    }
+
+    /// The port of the local pod with this address, and the pod's MAC address.
+    #[inline]
+    pub(super) fn local(&self, addr: Addr) -> Option<(Tag, Mac)> {
+        match self.snapshot.resolve(addr).kind {
+            EndpointKind::LocalPod { port: Some(port) } => {
+                Some((Tag::to_pod(port), self.snapshot.binding(port)?.mac))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What becomes of the ends of an ICMP error about a packet of `flow`, which was `quoted` by the name that the
+/// sender of the error knows.
+pub(super) fn of_error(flow: &FlowView, quoted: &Tuple, quoted_direction: Direction) -> Option<Rewrite> {
+    let called = flow.called?;
+    let real = Target { addr: flow.original.destination, port: flow.original.destination_port };
+    match quoted_direction {
+        // To the client, about what it sent.
+        Direction::Original => (quoted.destination == real.addr).then_some(Rewrite::Source(called)),
+        // From the client, about what it was sent.
+        Direction::Reply => (quoted.source == called.addr).then_some(Rewrite::Destination(real)),
+    }
+}
+
+/// Whether the Service that is `called` still has the backend to which the flow of `original` goes.
+pub(super) fn is_served(snapshot: &crate::snapshot::Snapshot, called: Target, original: &Tuple) -> bool {
+    let key = ServiceKey { addr: called.addr, port: called.port, protocol: original.protocol };
+    let backend = Target { addr: original.destination, port: original.destination_port };
+    snapshot.services.port(&key).is_some_and(|port| port.serves(backend))
+}
+
+/// `packet` as it is once it goes to `becomes`.
+pub(super) fn translated(packet: &Packet, becomes: Target) -> Packet {
+    let (destination, destination_port) = (becomes.addr, becomes.port);
+    Packet { tuple: Tuple { destination, destination_port, ..packet.tuple }, ..*packet }
+}
