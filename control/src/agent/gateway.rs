@@ -12,6 +12,7 @@ use podgate_dataplane::worker::{self, Shared, Worker, WorkerReport};
 use podgate_flowtable::{Epoch, Quota, Time};
 
 use super::history::{self, Clocks};
+use super::in_force::InForce;
 use super::ports::{Noted, PortTable};
 use super::publish_times::PublishTimes;
 use super::revalidate::Revalidation;
@@ -19,6 +20,7 @@ use super::{History, RunOptions};
 use crate::compile::{CompileError, Limits, Locality, PortAssignment, Settings, compile};
 use crate::model::Cluster;
 use crate::net::{MarkRule, PodEnd};
+use crate::source::{Background, Loaded};
 
 /// Snapshots kept to name what older events were decided by.
 const SNAPSHOTS_KEPT: usize = 16;
@@ -70,7 +72,11 @@ pub(super) struct State {
     pub(super) workers: Vec<Worker>,
     /// Each worker's last sign of life, and how many looks have found the same.
     pub(super) silent: Vec<(u64, u32)>,
-    pub(super) cluster: Cluster,
+    pub(super) cluster: Arc<Cluster>,
+    /// What the manifests of `cluster` tell besides.
+    pub(super) background: Arc<Background>,
+    /// What the policy in force was compiled from.
+    pub(super) in_force: Option<InForce>,
     pub(super) node_addresses: Vec<std::net::IpAddr>,
     pub(super) snapshots: VecDeque<Arc<Snapshot>>,
     pub(super) next_epoch: u32,
@@ -192,9 +198,10 @@ impl Gateway {
 
     /// Uses other manifests from the next [`Gateway::publish`] on. Returns the ports that are then to
     /// be bound, by ifindex.
-    pub(super) fn set_cluster(&self, cluster: Cluster) -> BTreeSet<u32> {
+    pub(super) fn set_manifests(&self, loaded: Loaded) -> BTreeSet<u32> {
         let mut state = self.state();
-        state.cluster = cluster;
+        state.cluster = Arc::new(loaded.cluster);
+        state.background = Arc::new(loaded.background);
         state.ports.unsettled(&state.cluster)
     }
 
@@ -246,6 +253,8 @@ impl Gateway {
         let compiled = compile(&state.cluster, &locality, &assignments, settings)?;
         state.next_epoch += 1;
         let snapshot = Arc::new(compiled.snapshot);
+        let (cluster, background) = (Arc::clone(&state.cluster), Arc::clone(&state.background));
+        state.in_force = Some(InForce { epoch, cluster, background });
         self.revalidation.publish(Arc::clone(&snapshot));
         if state.snapshots.len() == SNAPSHOTS_KEPT {
             state.snapshots.pop_front();
