@@ -1,11 +1,15 @@
 //! A cluster as a list of manifests: what a reader of them would read the same from.
 
+use std::net::IpAddr;
+
 use serde_json::{Map, Value, json};
 
 use super::Background;
+use super::service::SERVICE_NAME_LABEL;
 use crate::model::{
-    Cluster, Labels, NamespaceScope, NetworkPolicy, Node, Operator, Peer, Peers, Pod, PodPeer, PortMatch,
-    PortSpec, Ports, Rule, Selector,
+    Cluster, Condition, EndpointSlice, Labels, NamespaceScope, NetworkPolicy, Node, Operator, Peer, Peers,
+    Pod, PodPeer, PortMatch, PortSpec, Ports, Rule, Selector, Service, ServiceEndpoint, ServiceKind,
+    TargetPort,
 };
 
 /// Every object of `cluster` as a `v1` List. Namespaces that nobody declared are left out, as they
@@ -17,10 +21,13 @@ pub fn list(cluster: &Cluster, background: &Background) -> Value {
         let metadata = json!({"name": namespace.name(), "labels": namespace.labels()});
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     });
-    let nodes = cluster.nodes().values().map(node);
+    let nodes = cluster.nodes().values().map(|node| self::node(node));
     let pods = cluster.pods().values().map(|pod| self::pod(pod, background));
-    let policies = cluster.policies().values().map(policy);
-    let items: Vec<Value> = namespaces.chain(nodes).chain(pods).chain(policies).collect();
+    let policies = cluster.policies().values().map(|policy| self::policy(policy));
+    let services = cluster.services().values().map(|service| self::service(service));
+    let slices = cluster.endpoint_slices().values().map(|slice| endpoint_slice(slice));
+    let all = namespaces.chain(nodes).chain(pods).chain(policies).chain(services).chain(slices);
+    let items: Vec<Value> = all.collect();
     json!({"apiVersion": "v1", "kind": "List", "items": items})
 }
 
@@ -41,9 +48,7 @@ fn pod(pod: &Pod, background: &Background) -> Value {
     }
     let ports = pod.ports.iter().map(|port| {
         let mut item = json!({"containerPort": port.port, "protocol": port.protocol.name()});
-        if let Some(name) = &port.name {
-            item["name"] = json!(name);
-        }
+        put_name(&mut item, port.name.as_ref());
         item
     });
     let containers = json!([{"name": "all", "ports": ports.collect::<Vec<_>>()}]);
@@ -52,7 +57,14 @@ fn pod(pod: &Pod, background: &Background) -> Value {
         spec["nodeName"] = json!(node);
     }
     let ips: Vec<Value> = pod.addresses.iter().map(|ip| json!({"ip": ip})).collect();
-    let status = json!({"phase": pod.phase.name(), "podIPs": ips});
+    if pod.terminating {
+        // When it does not matter.
+        metadata["deletionTimestamp"] = json!("1970-01-01T00:00:00Z");
+    }
+    let mut status = json!({"phase": pod.phase.name(), "podIPs": ips});
+    if !pod.ready {
+        status["conditions"] = json!([{"type": "Ready", "status": "False"}]);
+    }
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status})
 }
 
@@ -107,6 +119,89 @@ fn port(spec: &PortSpec) -> Value {
         PortMatch::Named(name) => json!({"protocol": protocol, "port": name}),
         PortMatch::Range { first, last } if first == last => json!({"protocol": protocol, "port": first}),
         PortMatch::Range { first, last } => json!({"protocol": protocol, "port": first, "endPort": last}),
+    }
+}
+
+fn service(service: &Service) -> Value {
+    let ports: Vec<Value> = service
+        .ports
+        .iter()
+        .map(|port| {
+            let target = match &port.target {
+                TargetPort::Number(number) => json!(number),
+                TargetPort::Named(name) => json!(name),
+            };
+            let mut item = json!({"port": port.port, "protocol": port.protocol.name(), "targetPort": target});
+            put_name(&mut item, port.name.as_ref());
+            item
+        })
+        .collect();
+    let mut spec = json!({
+        "selector": service.selector,
+        "ports": ports,
+        "publishNotReadyAddresses": service.publish_not_ready,
+    });
+    match &service.kind {
+        ServiceKind::Cluster(addresses) => spec["clusterIPs"] = json!(addresses),
+        ServiceKind::Headless => spec["clusterIP"] = json!("None"),
+        ServiceKind::External(name) => {
+            spec["type"] = json!("ExternalName");
+            spec["externalName"] = json!(name);
+        }
+    }
+    if let Some(seconds) = service.affinity_secs {
+        spec["sessionAffinity"] = json!("ClientIP");
+        spec["sessionAffinityConfig"] = json!({"clientIP": {"timeoutSeconds": seconds}});
+    }
+    let metadata = json!({"namespace": service.key.namespace, "name": service.key.name});
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
+}
+
+fn endpoint_slice(slice: &EndpointSlice) -> Value {
+    let ports: Vec<Value> = slice
+        .ports
+        .iter()
+        .map(|port| {
+            let mut item = json!({"port": port.port, "protocol": port.protocol.name()});
+            put_name(&mut item, port.name.as_ref());
+            item
+        })
+        .collect();
+    let endpoints: Vec<Value> = slice.endpoints.iter().map(endpoint).collect();
+    let addresses = slice.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).next();
+    let family = if addresses.is_none_or(IpAddr::is_ipv4) { "IPv4" } else { "IPv6" };
+    json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "namespace": slice.key.namespace,
+            "name": slice.key.name,
+            "labels": {SERVICE_NAME_LABEL: slice.service.name},
+        },
+        "addressType": family,
+        "ports": ports,
+        "endpoints": endpoints,
+    })
+}
+
+fn endpoint(endpoint: &ServiceEndpoint) -> Value {
+    let (ready, serving) = match endpoint.condition {
+        Condition::Ready => (true, true),
+        Condition::Terminating => (false, true),
+        Condition::NotReady => (false, false),
+    };
+    let terminating = endpoint.condition == Condition::Terminating;
+    let conditions = json!({"ready": ready, "serving": serving, "terminating": terminating});
+    let mut item = json!({"addresses": endpoint.addresses, "conditions": conditions});
+    if let Some(pod) = &endpoint.pod {
+        item["targetRef"] = json!({"kind": "Pod", "namespace": pod.namespace, "name": pod.name});
+    }
+    item
+}
+
+fn put_name(item: &mut Value, name: Option<&String>) {
+    if let Some(name) = name {
+        item["name"] = json!(name);
     }
 }
 

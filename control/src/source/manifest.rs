@@ -5,12 +5,13 @@ use std::path::Path;
 use super::object::{namespace, node, owner, pod};
 use super::policy::network_policy;
 use super::reader::Reader;
+use super::service::{endpoint_slice, service};
 use super::syntax::Strictness;
 use super::trace::{Origin, Trace};
 use super::tree::{self, Map, Node as Tree, Value};
 use super::workload::{WorkloadKind, workload};
 use super::{Note, Owner, Place, Problem, SourceError, Workload, Workloads};
-use crate::model::{Cluster, Namespace, NetworkPolicy, Node, Pod};
+use crate::model::{Cluster, EndpointSlice, Namespace, NetworkPolicy, Node, Pod, Service};
 
 /// An object that policy is made of.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,6 +24,10 @@ pub enum Object {
     Pod(Pod),
     /// A NetworkPolicy.
     NetworkPolicy(NetworkPolicy),
+    /// A Service.
+    Service(Service),
+    /// An EndpointSlice.
+    EndpointSlice(EndpointSlice),
     /// Something that makes pods.
     Workload(Workload),
 }
@@ -35,6 +40,8 @@ impl Object {
             Self::Node(node) => format!("Node {}", node.name),
             Self::Pod(pod) => format!("Pod {}", pod.key),
             Self::NetworkPolicy(policy) => format!("NetworkPolicy {}", policy.key),
+            Self::Service(service) => format!("Service {}", service.key),
+            Self::EndpointSlice(slice) => format!("EndpointSlice {}", slice.key),
             Self::Workload(workload) => workload.title(),
         }
     }
@@ -46,6 +53,8 @@ impl Object {
             Self::Node(node) => cluster.put_node(node),
             Self::Pod(pod) => cluster.put_pod(pod),
             Self::NetworkPolicy(policy) => cluster.put_policy(policy),
+            Self::Service(service) => cluster.put_service(service),
+            Self::EndpointSlice(slice) => cluster.put_endpoint_slice(slice),
             Self::Workload(_) => {}
         }
     }
@@ -170,8 +179,14 @@ struct DocumentReader<'a> {
 }
 
 /// `apiVersion` and `kind` of the kinds that are read.
-const KINDS: [(&str, &str); 4] =
-    [("v1", "Namespace"), ("v1", "Node"), ("v1", "Pod"), ("networking.k8s.io/v1", "NetworkPolicy")];
+const KINDS: [(&str, &str); 6] = [
+    ("v1", "Namespace"),
+    ("v1", "Node"),
+    ("v1", "Pod"),
+    ("v1", "Service"),
+    ("discovery.k8s.io/v1", "EndpointSlice"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
+];
 
 impl DocumentReader<'_> {
     /// Reads one object, or the items of a list. An item of a typed list need not repeat its kind.
@@ -215,6 +230,10 @@ impl DocumentReader<'_> {
             ("v1", "Namespace") => namespace(&mut reader, map).map(Object::Namespace),
             ("v1", "Node") => node(&mut reader, map).map(Object::Node),
             ("v1", "Pod") => pod(&mut reader, map).map(Object::Pod),
+            ("v1", "Service") => service(&mut reader, map).map(Object::Service),
+            ("discovery.k8s.io/v1", "EndpointSlice") => {
+                endpoint_slice(&mut reader, map).map(Object::EndpointSlice)
+            }
             ("networking.k8s.io/v1", "NetworkPolicy") => {
                 network_policy(&mut reader, map).map(Object::NetworkPolicy)
             }

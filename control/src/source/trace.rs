@@ -231,7 +231,6 @@ fn pod_nets(spec: Option<&Map>) -> Vec<IpNet> {
 mod tests {
     use std::path::Path;
 
-    use super::*;
     use crate::source::manifest::{self, How};
     use crate::source::{Owner, Strictness, Workloads};
 

@@ -168,6 +168,8 @@ pub(super) fn workload<'a>(reader: &mut Reader<'a>, object: &'a Map, kind: Workl
         addresses: Vec::new(),
         host_network: spec.host_network,
         phase: Phase::Pending,
+        ready: true,
+        terminating: false,
         ports: spec.ports,
     };
     let owner = owner(object);

@@ -66,6 +66,12 @@ impl Survey {
                 cluster.put_pod(self.plugged_in(pod));
             }
         }
+        for service in more.cluster.services().values() {
+            cluster.put_service(service.clone());
+        }
+        for slice in more.cluster.endpoint_slices().values() {
+            cluster.put_endpoint_slice(slice.clone());
+        }
         for policy in more.cluster.policies().values() {
             cluster.put_policy(policy.clone());
         }
@@ -107,7 +113,7 @@ impl Survey {
     /// The pods of the workload of that name, where there is no pod of it.
     pub(super) fn pods_of_workload(&self, key: &ObjectKey) -> Vec<&Pod> {
         let name = key.to_string();
-        let pods = self.cluster.pods().values().filter(|pod| pod.is_live());
+        let pods = self.cluster.pods().values().map(AsRef::as_ref).filter(|pod: &&Pod| pod.is_live());
         pods.filter(|pod| party::workload(self, pod).0 == name && pod.key != *key).collect()
     }
 }

@@ -188,7 +188,7 @@ fn document(object: impl std::borrow::Borrow<Value>) -> String {
 /// Pods of the cluster that have a port here.
 fn here(cluster: &Cluster) -> usize {
     let has_port = |pod: &&Pod| pod.is_live() && !pod.host_network && !pod.addresses.is_empty();
-    cluster.pods().values().filter(has_port).count()
+    cluster.pods().values().map(AsRef::as_ref).filter(has_port).count()
 }
 
 fn objects(cluster: &Cluster) -> Vec<Value> {

@@ -141,6 +141,8 @@ impl World {
             addresses: spec.ips.clone(),
             host_network: spec.host_network,
             phase,
+            ready: true,
+            terminating: false,
             ports,
         });
         Ok(())
@@ -167,8 +169,9 @@ impl World {
         change: impl FnOnce(&mut Pod),
     ) -> Result<(), WorldError> {
         let key = ObjectKey::new(namespace, name);
-        let pod = self.cluster.pods().get(&key).cloned();
-        let mut pod = pod.ok_or_else(|| WorldError::Absent { what: format!("Pod {key}") })?;
+        let pod = self.cluster.pods().get(&key);
+        let pod = pod.ok_or_else(|| WorldError::Absent { what: format!("Pod {key}") })?;
+        let mut pod = Pod::clone(pod);
         change(&mut pod);
         self.cluster.put_pod(pod);
         Ok(())
