@@ -13,6 +13,7 @@ use podgate_dataplane::worker::{self, Shared, Worker, WorkerReport};
 use podgate_flowtable::{Epoch, Quota, Time};
 
 use super::history::{self, Clocks};
+use super::in_force::InForce;
 use super::ports::{Noted, PortTable};
 use super::publish_times::PublishTimes;
 use super::revalidate::Revalidation;
@@ -21,6 +22,7 @@ use crate::compile::{CompileError, Limits, Locality, PortAssignment, Settings, c
 use crate::model::Cluster;
 use crate::net::{MarkRule, PodEnd};
 use crate::service::{ServiceNote, Translator};
+use crate::source::{Background, Loaded};
 
 /// Snapshots kept to name what older events were decided by.
 const SNAPSHOTS_KEPT: usize = 16;
@@ -72,7 +74,11 @@ pub(super) struct State {
     pub(super) workers: Vec<Worker>,
     /// Each worker's last sign of life, and how many looks have found the same.
     pub(super) silent: Vec<(u64, u32)>,
-    pub(super) cluster: Cluster,
+    pub(super) cluster: Arc<Cluster>,
+    /// What the manifests of `cluster` tell besides.
+    pub(super) background: Arc<Background>,
+    /// What the policy in force was compiled from.
+    pub(super) in_force: Option<InForce>,
     pub(super) node_addresses: Vec<std::net::IpAddr>,
     pub(super) snapshots: VecDeque<Arc<Snapshot>>,
     pub(super) next_epoch: u32,
@@ -196,9 +202,10 @@ impl Gateway {
 
     /// Uses other manifests from the next [`Gateway::publish`] on. Returns the ports that are then to
     /// be bound, by ifindex.
-    pub(super) fn set_cluster(&self, cluster: Cluster) -> BTreeSet<u32> {
+    pub(super) fn set_manifests(&self, loaded: Loaded) -> BTreeSet<u32> {
         let mut state = self.state();
-        state.cluster = cluster;
+        state.cluster = Arc::new(loaded.cluster);
+        state.background = Arc::new(loaded.background);
         state.ports.unsettled(&state.cluster)
     }
 
@@ -252,6 +259,8 @@ impl Gateway {
         let (snapshot, service_notes) =
             self.translating(&mut state.translator, &state.cluster, compiled.snapshot, state.hash_seed);
         let snapshot = Arc::new(snapshot);
+        let (cluster, background) = (Arc::clone(&state.cluster), Arc::clone(&state.background));
+        state.in_force = Some(InForce { epoch, cluster, background });
         self.revalidation.publish(Arc::clone(&snapshot));
         if state.snapshots.len() == SNAPSHOTS_KEPT {
             state.snapshots.pop_front();

@@ -19,6 +19,7 @@
 //! carry      flows over a restart
 //! flows      flows with names: told, forgotten
 //! secret     secrets, and the mark that changes
+//! in_force   what the policy in force was compiled from
 //! publish_times  how long changes took to be in force
 //! history    events with names, kept for a while and passed on
 //! supervise  the loop: manifests, links, signals, the clock
@@ -34,6 +35,7 @@ mod follow;
 mod gateway;
 mod history;
 mod home;
+mod in_force;
 mod memory;
 mod options;
 mod paths;

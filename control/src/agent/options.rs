@@ -6,6 +6,7 @@ use podgate_dataplane::snapshot::Switches;
 use podgate_dataplane::steer::Fallback;
 
 use super::FlowOptions;
+use crate::source::Workloads;
 
 /// What happens to the guard when the gateway is told to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
@@ -38,6 +39,8 @@ pub struct RunOptions {
     pub except: Vec<String>,
     /// Files and directories of manifests.
     pub manifests: Vec<PathBuf>,
+    /// Whether workloads stand for pods. On a node they do not: its cluster tells its pods.
+    pub workloads: Workloads,
     /// A file that gives addresses to pods whose manifest has none.
     pub pod_ips: Option<PathBuf>,
     /// The Node object that is this node; found by address where `None`.
@@ -74,6 +77,7 @@ impl RunOptions {
             bridge: bridge.into(),
             except: Vec::new(),
             manifests,
+            workloads: Workloads::Ignored,
             pod_ips: None,
             node: None,
             workers: 1,

@@ -21,7 +21,6 @@ use super::revalidate::Revalidation;
 use super::secret::{draw, draw_mark, draw_secret};
 use super::trunk::{self, Trunk};
 use super::{History, HomeError, Paths, PinsError, PreflightError, RunOptions};
-use crate::model::Cluster;
 use crate::net::{MarkRule, NetError, Netlink};
 use crate::service::Translator;
 
@@ -157,7 +156,9 @@ impl Gateway {
             ports: PortTable::default(),
             workers,
             silent: Vec::new(),
-            cluster: Cluster::new(),
+            cluster: Arc::default(),
+            background: Arc::default(),
+            in_force: None,
             node_addresses: Vec::new(),
             snapshots: VecDeque::new(),
             next_epoch: 1,

@@ -18,7 +18,7 @@ use super::{OnExit, Paths, RunOptions, preflight};
 use crate::api::{self, ServeError};
 use crate::model::ObjectKey;
 use crate::net::{Monitor, NetError, Netlink};
-use crate::source::{Directory, Loaded, Overlay, SourceError, Watch, WatchError};
+use crate::source::{Directory, Loaded, Overlay, SourceError, Untraced, Watch, WatchError};
 
 /// How often events are taken over from the workers.
 const EVENTS_EVERY: Duration = Duration::from_millis(20);
@@ -35,8 +35,8 @@ pub enum RunError {
     #[error(transparent)]
     Start(#[from] StartError),
     /// The manifests are bad.
-    #[error("{}", list(.0))]
-    Manifests(Vec<SourceError>),
+    #[error("{}", list(&.0.errors))]
+    Manifests(Untraced),
     /// The manifests cannot be watched.
     #[error(transparent)]
     Watch(#[from] WatchError),
@@ -91,14 +91,15 @@ fn list(errors: &[SourceError]) -> String {
 pub async fn run(options: RunOptions, ready: impl FnOnce(&Gateway)) -> Result<(), RunError> {
     preflight::check_process(&options).map_err(StartError::from)?;
     let paths = Paths::new(&options.run_dir, &options.name);
-    let mut source = Directory::new(options.manifests.clone());
+    let mut source = Directory::new(options.manifests.clone()).with_workloads(options.workloads);
     if let Some(path) = &options.pod_ips {
         source = source.with_overlay(read_overlay(path)?);
     }
     // Bad manifests are told before anything is touched.
-    source.load().map_err(RunError::Manifests)?;
+    source.load_traced().map_err(RunError::Manifests)?;
     let mut watch = Watch::start(source)?;
-    let loaded = next_manifests(&mut watch).await?.map_err(RunError::Manifests)?;
+    let loaded = next_manifests(&mut watch).await?;
+    let loaded = loaded.map_err(|errors| RunError::Manifests(Untraced { errors, texts: Vec::new() }))?;
 
     let lock = InstanceLock::take(&paths, &options.name)?;
     let netlink = Netlink::connect()?;
@@ -172,7 +173,7 @@ async fn guard(
     }
     gateway.set_node_addresses(netlink.host_addresses().await?);
     note(&loaded);
-    gateway.set_cluster(loaded.cluster);
+    gateway.set_manifests(loaded);
     gateway.publish(now()).map_err(StartError::from)?;
     let server = api::serve(&paths.socket(), Arc::clone(&gateway))?;
     tokio::pin!(server);
@@ -257,7 +258,7 @@ async fn manifests(gateway: &Gateway, follow: &mut Follow<'_>, update: Result<Lo
         Ok(loaded) => {
             note(&loaded);
             // What is bound by the new manifests is bound to what the pod's end is now.
-            follow.refresh(gateway, &gateway.set_cluster(loaded.cluster)).await;
+            follow.refresh(gateway, &gateway.set_manifests(loaded)).await;
             gateway.set_alarms("manifests", Vec::new());
             put_in_force(gateway, changed);
         }

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::{EventFilter, EventLine, FlowFilter, FlowRecord, Flushed, Lines, Status};
+use super::{EventFilter, EventLine, FlowFilter, FlowRecord, Flushed, InForce, Lines, Status};
 
 /// Why a running gateway could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +61,12 @@ impl Client {
     /// How it is.
     pub async fn status(&self) -> Result<Status, ClientError> {
         let response = self.ask(Method::GET, "/v1/status").await?;
+        self.read(response).await
+    }
+
+    /// What the policy in force was compiled from.
+    pub async fn in_force(&self) -> Result<InForce, ClientError> {
+        let response = self.ask(Method::GET, "/v1/objects").await?;
         self.read(response).await
     }
 

@@ -4,6 +4,7 @@
 //! types    what is said, as JSON
 //! table    the flow table in numbers
 //! flow     flows as they are told, and which are wanted
+//! in_force the objects that it decides by
 //! server   HTTP over the instance's unix socket
 //! client   the other end of it, for the command line
 //! stream   answers of one JSON object a line, at that end
@@ -14,10 +15,12 @@
 //! | `GET /v1/status` | a [`Status`] |
 //! | `GET /v1/events?verdict=dropped&follow=true` | one [`EventLine`] a line |
 //! | `GET /v1/flows?pod=shop/db&limit=10` | one [`FlowRecord`] a line |
+//! | `GET /v1/objects` | what the policy in force was compiled from, an [`InForce`] |
 //! | `DELETE /v1/flows?state=CLOSE` | how many were forgotten, a [`Flushed`] |
 
 mod client;
 mod flow;
+mod in_force;
 mod server;
 mod stream;
 mod table;
@@ -25,6 +28,7 @@ mod types;
 
 pub use client::{Client, ClientError};
 pub use flow::{FlowFilter, FlowNumber, FlowRecord, Flushed, NotOne, ProtocolName, STATES};
+pub use in_force::{InForce, PolicyPlace};
 pub use server::{ServeError, serve};
 pub use stream::Lines;
 pub use table::{FlowTableStatus, FragmentCounts, QuotaUse};

@@ -47,6 +47,7 @@ pub fn serve(path: &Path, gateway: Arc<Gateway>) -> Result<impl Future<Output = 
     let router = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/events", get(events))
+        .route("/v1/objects", get(objects))
         .route("/v1/flows", get(flows).delete(flush))
         .with_state(gateway);
     Ok(async move {
@@ -58,6 +59,15 @@ pub fn serve(path: &Path, gateway: Arc<Gateway>) -> Result<impl Future<Output = 
 
 async fn status(State(gateway): State<Arc<Gateway>>) -> Response {
     Json(gateway.status()).into_response()
+}
+
+/// Writing down a large cluster takes a while: on a thread of its own.
+async fn objects(State(gateway): State<Arc<Gateway>>) -> Response {
+    match tokio::task::spawn_blocking(move || gateway.in_force()).await {
+        Ok(Some(in_force)) => Json(in_force).into_response(),
+        Ok(None) => (StatusCode::SERVICE_UNAVAILABLE, "no policy is in force yet").into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 async fn events(State(gateway): State<Arc<Gateway>>, Query(filter): Query<EventFilter>) -> Response {

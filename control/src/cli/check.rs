@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
 use super::status::Format;
-use super::survey::{counted, has_colours, refused, tell};
+use super::survey::{counted, look, refused, tell};
 use super::{Failure, Outcome};
 use crate::source::{SourceText, Untraced};
 use crate::tools::check::{CheckOptions, Checked, Level, check, mistakes, render};
@@ -84,8 +84,9 @@ pub(super) fn run(args: &CheckArgs) -> Outcome {
 
 fn print(checked: &Checked, texts: &[SourceText]) -> Outcome {
     let mut out = std::io::stdout().lock();
+    let look = look(&out);
     for finding in &checked.findings {
-        writeln!(out, "{}", render(finding, texts, has_colours(&out)))?;
+        writeln!(out, "{}", render(finding, texts, look))?;
     }
     for note in &checked.left_out {
         writeln!(out, "note: {note}")?;

@@ -1,32 +1,34 @@
 //! `podgate explain`: why one connection is allowed or denied.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::status::Format;
-use super::{Failure, Outcome, survey};
+use super::survey::{SourceArgs, headline, json};
+use super::{Failure, Outcome};
 use crate::tools::Judge;
-use crate::tools::explain::{EndName, PortQuery, explain, render};
+use crate::tools::explain::{EndName, Explanation, PortQuery, explain, render};
 
-/// Say why a connection is allowed or denied, and what would allow it, from manifests alone.
+/// Say why a connection is allowed or denied, and what would allow it, from manifests alone or as a
+/// running gateway has it.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  podgate explain examples/first-look --from shop/frontend --to shop/db --port 5432\n  \
     podgate explain pods/ policies/ --from 203.0.113.7 --to shop/frontend --port http\n  \
-    podgate explain manifests/ --from node:node-1 --to shop/db --port icmp -o json\n\n\
+    podgate explain manifests/ --from node:node-1 --to shop/db --port icmp -o json\n  \
+    podgate explain --name lab --from shop/frontend --to shop/db --port 5432\n\n\
     Exit code: 0 allowed, 1 denied, 2 bad usage or input.\n\
     The port is that of the pod, not that of a Service in front of it. No gateway is needed."
 )]
 pub(super) struct ExplainArgs {
-    /// Files and directories with pods, namespaces, nodes and policies.
-    #[arg(required = true, value_name = "PATH")]
-    paths: Vec<PathBuf>,
-    /// Who opens the connection: NAMESPACE/POD, node:NAME or an address.
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Who opens the connection: NAMESPACE/POD or a workload, node:NAME or an address.
     #[arg(long, value_name = "END")]
     from: EndName,
-    /// To whom: NAMESPACE/POD, node:NAME or an address.
+    /// To whom: NAMESPACE/POD or a workload, node:NAME or an address.
     #[arg(long, value_name = "END")]
     to: EndName,
     /// The destination port: 80/TCP, 53/UDP, the name it has on the pod, or icmp.
@@ -37,17 +39,26 @@ pub(super) struct ExplainArgs {
     output: Format,
 }
 
+/// Every answer; there are several where the addresses of an end are treated differently.
+#[derive(Serialize)]
+struct Answers<'a> {
+    allowed: bool,
+    answers: &'a [Explanation],
+}
+
 pub(super) fn run(args: &ExplainArgs) -> Outcome {
-    let survey = survey::read(&args.paths)?;
+    let survey = args.source.survey()?;
     let judge = Judge::new(&survey.cluster)?;
     let answers = explain(&survey, &judge, &args.from, &args.to, &args.port)?;
+    let allowed = answers.iter().all(|answer| answer.allowed);
     let mut out = std::io::stdout().lock();
     match args.output {
-        Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&answers)?)?,
+        Format::Json => json(&mut out, &survey, &Answers { allowed, answers: &answers })?,
         Format::Table => {
+            out.write_all(headline(&survey).as_bytes())?;
             let texts: Vec<String> = answers.iter().map(render).collect();
             out.write_all(texts.join("\n").as_bytes())?;
         }
     }
-    if answers.iter().all(|answer| answer.allowed) { Ok(()) } else { Err(Failure::Code(1)) }
+    if allowed { Ok(()) } else { Err(Failure::Code(1)) }
 }

@@ -11,11 +11,12 @@ use serde::Serialize;
 
 use super::gateway_args::GatewayArgs;
 use super::status::Format;
+use super::survey::refused;
 use super::{Failure, Outcome, block_on, table};
 use crate::agent::{self, Paths};
 use crate::lab::{DEFAULT_DIRECTORY, Lab, LabHost, LabOptions, ListenPort, PodSpec, Protocol, responder};
 use crate::model::{self, Cluster};
-use crate::source::Directory;
+use crate::source::{Directory, Workloads};
 
 pub(super) use crate::lab::responder::Arguments as ResponderArgs;
 
@@ -48,8 +49,9 @@ enum LabCommand {
 /// Build a lab from manifests and start the gateway on it.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  podgate lab up examples/first-look --cpus 1\n\n\
-    Each Pod becomes a namespace on the node's bridge, with the address of its manifest or one of\n\
-    10.244.0.0/16 and fd00:244::/64, and answers on its containerPorts with its name. The manifests\n\
+    Each Pod, and each pod that a Deployment or another workload asks for, becomes a namespace on\n\
+    the node's bridge, with the address of its manifest or one of 10.244.0.0/16 and\n\
+    fd00:244::/64, and answers on its containerPorts with its name. The manifests\n\
     are watched: edit a policy and it is in force.")]
 struct UpArgs {
     /// Files and directories of Kubernetes manifests.
@@ -136,10 +138,8 @@ pub(super) fn respond(args: &ResponderArgs) -> std::process::ExitCode {
 }
 
 fn up(args: &UpArgs) -> Outcome {
-    let loaded = Directory::new(args.paths.clone()).load().map_err(|errors| {
-        let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        anyhow!("{}", lines.join("\n"))
-    })?;
+    let directory = Directory::new(args.paths.clone()).with_workloads(Workloads::Replicas);
+    let (loaded, _) = directory.load_traced().map_err(|failed| refused(&failed))?;
     for note in &loaded.notes {
         eprintln!("note: {note}");
     }
@@ -210,7 +210,7 @@ fn start_gateway(lab: &Lab, args: &UpArgs, specs: &[PodSpec]) -> anyhow::Result<
     for path in &args.paths {
         command.arg("--manifests").arg(std::path::absolute(path)?);
     }
-    command.arg("--pod-ips").arg(&pod_ips).args(args.gateway.to_arguments());
+    command.arg("--workloads").arg("--pod-ips").arg(&pod_ips).args(args.gateway.to_arguments());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
     // Not in the group of whoever runs this: a Ctrl-C in a script would take the guard down later.
     command.process_group(0);

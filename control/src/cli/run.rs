@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::gateway_args::{GatewayArgs, OnExitArg};
+use super::survey::refused;
 use super::{Outcome, block_on};
-use crate::agent::{self, RunOptions};
+use crate::agent::{self, RunError, RunOptions};
+use crate::source::Workloads;
 
 /// Run the gateway on an existing bridge, until told to end.
 #[derive(Debug, Args)]
@@ -33,6 +35,9 @@ pub(super) struct RunArgs {
     /// YAML that gives addresses to pods whose manifest has no status.podIPs: "namespace/pod: [address]".
     #[arg(long, value_name = "FILE")]
     pod_ips: Option<PathBuf>,
+    /// Take workloads for the pods of their templates, as a lab does.
+    #[arg(long, hide = true)]
+    workloads: bool,
     #[command(flatten)]
     on_exit: OnExitArg,
     #[command(flatten)]
@@ -43,6 +48,8 @@ pub(super) fn run(args: RunArgs) -> Outcome {
     let options = args.gateway.options(args.name, args.bridge, args.manifests);
     let options =
         RunOptions { except: args.except, pod_ips: args.pod_ips, on_exit: args.on_exit.on_exit, ..options };
+    let workloads = if args.workloads { Workloads::Replicas } else { Workloads::Ignored };
+    let options = RunOptions { workloads, ..options };
     let ended = block_on(agent::run(options, |gateway| {
         let status = gateway.status();
         // The one line on stdout; whoever started this waits for it, or does not listen.
@@ -54,6 +61,8 @@ pub(super) fn run(args: RunArgs) -> Outcome {
             status.policies
         );
     }))?;
-    ended?;
-    Ok(())
+    match ended {
+        Err(RunError::Manifests(failed)) => Err(refused(&failed)),
+        ended => Ok(ended?),
+    }
 }

@@ -1,17 +1,18 @@
 //! Paths to a cluster: which files, duplicates, retries.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, thread};
 
-use super::manifest::read;
+use super::manifest::{How, Object, read};
 use super::syntax::Strictness;
 use super::trace::{Traced, Untraced};
-use super::{Note, Overlay, Place, Problem, SourceError};
-use crate::model::Cluster;
+use super::workload::put_pods;
+use super::{Note, Overlay, Owner, Place, Problem, SourceError, Workloads};
+use crate::model::{Cluster, ObjectKey};
 
 /// Manifests in files and directories.
 ///
@@ -23,6 +24,7 @@ pub struct Directory {
     paths: Vec<PathBuf>,
     overlay: Overlay,
     strictness: Strictness,
+    workloads: Workloads,
 }
 
 /// What was loaded.
@@ -30,10 +32,21 @@ pub struct Directory {
 pub struct Loaded {
     /// The objects.
     pub cluster: Cluster,
+    /// What the manifests tell besides.
+    pub background: Background,
     /// What may surprise.
     pub notes: Vec<Note>,
     /// Files that were read.
     pub files: usize,
+}
+
+/// What manifests tell besides policy, for tools and people.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Background {
+    /// The controllers of pods that have one.
+    pub owners: BTreeMap<ObjectKey, Owner>,
+    /// Where policies stand.
+    pub policies: BTreeMap<ObjectKey, Place>,
 }
 
 /// How often a file that vanished while it was read is looked for again, and how long between.
@@ -49,6 +62,7 @@ impl Directory {
             paths: paths.into_iter().map(Into::into).collect(),
             overlay: Overlay::default(),
             strictness: Strictness::New,
+            workloads: Workloads::Ignored,
         }
     }
 
@@ -60,6 +74,11 @@ impl Directory {
     /// With another judgement of addresses and CIDRs.
     pub fn with_strictness(self, strictness: Strictness) -> Self {
         Self { strictness, ..self }
+    }
+
+    /// With something made of workloads.
+    pub fn with_workloads(self, workloads: Workloads) -> Self {
+        Self { workloads, ..self }
     }
 
     /// The paths.
@@ -138,6 +157,9 @@ impl Directory {
         let mut notes = Vec::new();
         let mut errors = Vec::new();
         let mut places: HashMap<String, Place> = HashMap::new();
+        let mut background = Background::default();
+        let mut workloads = Vec::new();
+        let how = How { strictness: self.strictness, traced: traced.is_some(), workloads: self.workloads };
         for (number, (file, bytes)) in texts.into_iter().enumerate() {
             let text = match str::from_utf8(&bytes) {
                 Ok(text) => text,
@@ -146,7 +168,7 @@ impl Directory {
                     continue;
                 }
             };
-            let reading = read(text, &file, self.strictness, traced.is_some());
+            let reading = read(text, &file, how);
             notes.extend(reading.notes);
             errors.extend(reading.errors);
             for manifest in reading.manifests {
@@ -162,19 +184,46 @@ impl Directory {
                     if let (Some(traced), Some(origin)) = (&mut traced, manifest.origin) {
                         traced.put(&title, number, origin);
                     }
-                    places.insert(title, manifest.place);
-                    manifest.object.put_into(&mut cluster);
+                    places.insert(title, manifest.place.clone());
+                    match (manifest.object, manifest.owner) {
+                        (Object::Workload(workload), _) => workloads.push(workload),
+                        (object, owner) => {
+                            background.note(&object, owner, manifest.place);
+                            object.put_into(&mut cluster);
+                        }
+                    }
                 }
             }
         }
         if !errors.is_empty() {
             return Err(errors);
         }
+        let at_least_one = self.workloads == Workloads::AtLeastOne;
+        for made in put_pods(workloads, at_least_one, &mut cluster, &mut background.owners) {
+            if let Some(traced) = &mut traced {
+                made.pods.iter().for_each(|pod| traced.put_like(&format!("Pod {pod}"), &made.workload));
+            }
+            notes.push(Note::Workload { workload: made.workload, pods: made.pods });
+        }
         notes.extend(
             cluster.implied_namespaces().map(|name| Note::ImpliedNamespace { name: name.to_owned() }),
         );
         self.overlay.apply(&mut cluster);
-        Ok(Loaded { cluster, notes, files })
+        Ok(Loaded { cluster, background, notes, files })
+    }
+}
+
+impl Background {
+    fn note(&mut self, object: &Object, owner: Option<Owner>, place: Place) {
+        match (object, owner) {
+            (Object::Pod(pod), Some(owner)) => {
+                self.owners.insert(pod.key.clone(), owner);
+            }
+            (Object::NetworkPolicy(policy), _) => {
+                self.policies.insert(policy.key.clone(), place);
+            }
+            _ => {}
+        }
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use super::object::{namespace, node, pod};
+use super::object::{namespace, node, owner, pod};
 use super::policy::network_policy;
 use super::reader::Reader;
 use super::service::{endpoint_slice, service};
 use super::syntax::Strictness;
 use super::trace::{Origin, Trace};
 use super::tree::{self, Map, Node as Tree, Value};
-use super::{Note, Place, Problem, SourceError};
+use super::workload::{WorkloadKind, workload};
+use super::{Note, Owner, Place, Problem, SourceError, Workload, Workloads};
 use crate::model::{Cluster, EndpointSlice, Namespace, NetworkPolicy, Node, Pod, Service};
 
 /// An object that policy is made of.
@@ -27,6 +28,8 @@ pub enum Object {
     Service(Service),
     /// An EndpointSlice.
     EndpointSlice(EndpointSlice),
+    /// Something that makes pods.
+    Workload(Workload),
 }
 
 impl Object {
@@ -39,10 +42,11 @@ impl Object {
             Self::NetworkPolicy(policy) => format!("NetworkPolicy {}", policy.key),
             Self::Service(service) => format!("Service {}", service.key),
             Self::EndpointSlice(slice) => format!("EndpointSlice {}", slice.key),
+            Self::Workload(workload) => workload.title(),
         }
     }
 
-    /// Adds it to `cluster`, or replaces it there.
+    /// Adds it to `cluster`, or replaces it there. A workload is none of it; its pods are.
     pub fn put_into(self, cluster: &mut Cluster) {
         match self {
             Self::Namespace(namespace) => cluster.put_namespace(namespace),
@@ -51,6 +55,7 @@ impl Object {
             Self::NetworkPolicy(policy) => cluster.put_policy(policy),
             Self::Service(service) => cluster.put_service(service),
             Self::EndpointSlice(slice) => cluster.put_endpoint_slice(slice),
+            Self::Workload(_) => {}
         }
     }
 }
@@ -62,6 +67,8 @@ pub struct Manifest {
     pub object: Object,
     /// Where it starts.
     pub place: Place,
+    /// The controller that made it.
+    pub owner: Option<Owner>,
     /// Where its fields stand, if that was asked for.
     pub origin: Option<Origin>,
 }
@@ -79,20 +86,30 @@ pub struct Reading {
 
 /// Reads every document of `text`; `file` is only named.
 pub fn read_manifests(text: &str, file: &Path, strictness: Strictness) -> Reading {
-    read(text, file, strictness, false)
+    read(text, file, How { strictness, traced: false, workloads: Workloads::Ignored })
 }
 
-/// As [`read_manifests`]; `traced`: every manifest knows where its fields stand.
-pub(super) fn read(text: &str, file: &Path, strictness: Strictness, traced: bool) -> Reading {
+/// How texts are read.
+#[derive(Clone, Copy)]
+pub(super) struct How {
+    pub(super) strictness: Strictness,
+    /// Every manifest knows where its fields stand.
+    pub(super) traced: bool,
+    pub(super) workloads: Workloads,
+}
+
+/// As [`read_manifests`].
+pub(super) fn read(text: &str, file: &Path, how: How) -> Reading {
     let mut reading = Reading::default();
     for (position, document) in documents(text).into_iter().enumerate() {
         let mut reader = DocumentReader {
             reading: &mut reading,
             place: Place { file: file.to_owned(), document: Some(position + 1), line: None },
             lines_before: document.lines_before,
-            trace: traced
+            trace: how
+                .traced
                 .then_some(Trace { text, document: document.start..document.start + document.text.len() }),
-            strictness,
+            how,
         };
         match tree::parse(document.text) {
             Ok(root) => reader.object(&root, None),
@@ -158,7 +175,7 @@ struct DocumentReader<'a> {
     place: Place,
     lines_before: u64,
     trace: Option<Trace<'a>>,
-    strictness: Strictness,
+    how: How,
 }
 
 /// `apiVersion` and `kind` of the kinds that are read.
@@ -171,13 +188,10 @@ const KINDS: [(&str, &str); 6] = [
     ("networking.k8s.io/v1", "NetworkPolicy"),
 ];
 
-/// Kinds whose objects are in a namespace, `default` where none is given.
-const NAMESPACED: [&str; 4] = ["Pod", "NetworkPolicy", "Service", "EndpointSlice"];
-
 impl DocumentReader<'_> {
     /// Reads one object, or the items of a list. An item of a typed list need not repeat its kind.
     fn object(&mut self, root: &Tree, implied: Option<(&str, &str)>) {
-        let mut reader = Reader::new(self.strictness);
+        let mut reader = Reader::new(self.how.strictness);
         let Some(map) = reader.map(root) else { return self.finish(reader, root, None) };
         if map.0.is_empty() {
             // A document of `null` or `{}`.
@@ -200,11 +214,19 @@ impl DocumentReader<'_> {
         if let Some(items) = map.find("items")
             && let Some(item_kind) = kind.strip_suffix("List")
         {
-            let implied = KINDS.into_iter().find(|known| *known == (api_version, item_kind));
+            let implied = KINDS
+                .into_iter()
+                .chain(WorkloadKind::kinds())
+                .find(|known| *known == (api_version, item_kind));
             return self.items(items, implied);
         }
         let title = title(map, kind);
+        let of_workload = match self.how.workloads {
+            Workloads::Ignored => None,
+            Workloads::Replicas | Workloads::AtLeastOne => WorkloadKind::find(api_version, kind),
+        };
         let object = match (api_version, kind) {
+            _ if let Some(kind) = of_workload => workload(&mut reader, map, kind).map(Object::Workload),
             ("v1", "Namespace") => namespace(&mut reader, map).map(Object::Namespace),
             ("v1", "Node") => node(&mut reader, map).map(Object::Node),
             ("v1", "Pod") => pod(&mut reader, map).map(Object::Pod),
@@ -239,7 +261,7 @@ impl DocumentReader<'_> {
         if let Some(object) = object {
             let place = self.place_at(root.line);
             let origin = self.trace.as_ref().map(|trace| trace.origin(root, kind));
-            self.reading.manifests.push(Manifest { object, place, origin });
+            self.reading.manifests.push(Manifest { object, place, owner: owner(map), origin });
         }
         self.finish(reader, root, Some(&title));
     }
@@ -293,7 +315,7 @@ fn title(map: &Map, kind: &str) -> String {
     };
     match (text("namespace"), text("name")) {
         (Some(namespace), Some(name)) => format!("{kind} {namespace}/{name}"),
-        (None, Some(name)) if NAMESPACED.contains(&kind) => format!("{kind} default/{name}"),
+        (None, Some(name)) if !matches!(kind, "Namespace" | "Node") => format!("{kind} default/{name}"),
         (None, Some(name)) => format!("{kind} {name}"),
         _ => kind.to_owned(),
     }

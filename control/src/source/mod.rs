@@ -4,6 +4,7 @@
 //! directory  paths to a cluster: which files, duplicates, retries
 //! watch      a new cluster after each change
 //! overlay    addresses for pods whose manifest has none
+//! list       a cluster as manifests again
 //! note       what was read but is not used
 //! error      what is wrong, where, and what to do
 //! manifest   a text to objects, document by document
@@ -13,11 +14,13 @@
 //! object     Namespace, Node and Pod from a tree
 //! service    Service and EndpointSlice from a tree
 //! policy     NetworkPolicy from a tree, judged as the API server does
+//! workload   Deployments and their like, and the pods that they stand for
 //! syntax     names, labels, addresses and CIDRs
 //! ```
 
 mod directory;
 mod error;
+mod list;
 mod manifest;
 mod note;
 mod object;
@@ -29,12 +32,15 @@ mod syntax;
 mod trace;
 mod tree;
 mod watch;
+mod workload;
 
-pub use directory::{Directory, Loaded};
+pub use directory::{Background, Directory, Loaded};
 pub use error::{Place, Problem, SourceError};
+pub use list::list;
 pub use manifest::{Manifest, Object, Reading, read_manifests};
 pub use note::Note;
 pub use overlay::Overlay;
 pub use syntax::Strictness;
-pub use trace::{Origin, Owner, SourceText, Traced, Untraced};
+pub use trace::{Origin, SourceText, Traced, Untraced};
 pub use watch::{Watch, WatchError};
+pub use workload::{Owner, Workload, WorkloadKind, Workloads};

@@ -3,10 +3,10 @@
 
 use std::net::IpAddr;
 
-use super::Problem;
 use super::reader::Reader;
 use super::syntax;
 use super::tree::{Map, Node as Tree, Value};
+use super::{Owner, Problem};
 use crate::model::{ContainerPort, Labels, Namespace, Node, ObjectKey, Phase, Pod, Protocol};
 
 /// What `metadata` says.
@@ -140,22 +140,44 @@ pub(super) fn node<'a>(reader: &mut Reader<'a>, object: &'a Map) -> Option<Node>
     })
 }
 
+/// What a pod's `spec` says, as far as policy asks for it.
+#[derive(Default)]
+pub(super) struct PodSpec {
+    pub(super) node: Option<String>,
+    pub(super) host_network: bool,
+    pub(super) ports: Vec<ContainerPort>,
+}
+
+/// Reads the `spec` of a pod or of a pod's template.
+pub(super) fn pod_spec<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> PodSpec {
+    let mut found = PodSpec::default();
+    let Some(spec) = reader.map(node) else { return found };
+    let name = reader.field(spec, "nodeName", Reader::text).flatten().filter(|name| !name.is_empty());
+    found.node = name.map(str::to_owned);
+    found.host_network = reader.field(spec, "hostNetwork", Reader::boolean).flatten().unwrap_or(false);
+    for (list, must_stay) in [("initContainers", true), ("containers", false)] {
+        let containers = reader.list(spec, list, |reader, node| container(reader, node, must_stay));
+        found.ports.extend(containers.into_iter().flatten());
+    }
+    found
+}
+
+/// The controller that made an object.
+pub(super) fn owner(object: &Map) -> Option<Owner> {
+    let metadata = object.find("metadata")?.as_map()?;
+    let references = metadata.find("ownerReferences")?.children().filter_map(Tree::as_map);
+    let mut controllers = references
+        .filter(|map| matches!(map.find("controller").map(|node| &node.value), Some(Value::Bool(true))));
+    let map = controllers.next()?;
+    let text = |key| map.find(key).and_then(Tree::as_text).map(str::to_owned);
+    Some(Owner { kind: text("kind")?, name: text("name")? })
+}
+
 /// Reads a Pod.
 pub(super) fn pod<'a>(reader: &mut Reader<'a>, object: &'a Map) -> Option<Pod> {
     reader.only(object, OBJECT);
     let metadata = metadata(reader, object, syntax::subdomain);
-    let mut ports = Vec::new();
-    let mut node_name = None;
-    let mut host_network = false;
-    reader.field(object, "spec", |reader, node| {
-        let Some(spec) = reader.map(node) else { return };
-        node_name = reader.field(spec, "nodeName", Reader::text).flatten().filter(|name| !name.is_empty());
-        host_network = reader.field(spec, "hostNetwork", Reader::boolean).flatten().unwrap_or(false);
-        for (list, must_stay) in [("initContainers", true), ("containers", false)] {
-            let containers = reader.list(spec, list, |reader, node| container(reader, node, must_stay));
-            ports.extend(containers.into_iter().flatten());
-        }
-    });
+    let spec = reader.field(object, "spec", pod_spec).unwrap_or_default();
     let mut phase = Phase::default();
     let mut addresses = Vec::new();
     let mut ready = true;
@@ -174,13 +196,13 @@ pub(super) fn pod<'a>(reader: &mut Reader<'a>, object: &'a Map) -> Option<Pod> {
     Some(Pod {
         key: ObjectKey::new(metadata.namespace, metadata.name),
         labels: metadata.labels,
-        node: node_name.map(str::to_owned),
+        node: spec.node,
         addresses: without_repeats(addresses),
-        host_network,
+        host_network: spec.host_network,
         phase,
         ready,
         terminating: metadata.terminating,
-        ports,
+        ports: spec.ports,
     })
 }
 

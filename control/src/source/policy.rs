@@ -198,7 +198,7 @@ fn cidr<'a>(reader: &mut Reader<'a>, node: &'a Node) -> Option<ipnet::IpNet> {
 }
 
 /// Reads a label selector.
-fn selector<'a>(reader: &mut Reader<'a>, node: &'a Node) -> Selector {
+pub(super) fn selector<'a>(reader: &mut Reader<'a>, node: &'a Node) -> Selector {
     let Some(map) = reader.map(node) else { return Selector::everything() };
     reader.only(map, &["matchLabels", "matchExpressions"]);
     let equal: Labels = reader.field(map, "matchLabels", labels).unwrap_or_default();

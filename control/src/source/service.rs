@@ -13,7 +13,7 @@ use crate::model::{
 };
 
 /// The label that names the Service of a slice.
-const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+pub(super) const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
 /// How long a client keeps its backend if nothing else is said, in seconds (API defaulting).
 const AFFINITY_SECS: u32 = 10_800;

@@ -46,19 +46,8 @@ pub struct Origin {
     fields: HashMap<String, Range<usize>>,
     /// `metadata.annotations`.
     pub annotations: HashMap<String, String>,
-    /// The controller that made it.
-    pub owner: Option<Owner>,
     /// `spec.podCIDRs` of a node.
     pub pod_nets: Vec<IpNet>,
-}
-
-/// The controller that made an object (`metadata.ownerReferences`).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Owner {
-    /// Its kind.
-    pub kind: String,
-    /// Its name.
-    pub name: String,
 }
 
 impl Traced {
@@ -71,6 +60,13 @@ impl Traced {
     /// Notes where the object of this title stands: in which text, by number, and where there.
     pub(super) fn put(&mut self, title: &str, text: usize, origin: Origin) {
         self.origins.insert(title.to_owned(), (text, origin));
+    }
+
+    /// Notes that an object stands where the one of the title `like` does: it was made of that.
+    pub(super) fn put_like(&mut self, title: &str, like: &str) {
+        if let Some(origin) = self.origins.get(like).cloned() {
+            self.origins.insert(title.to_owned(), origin);
+        }
     }
 
     pub(super) fn into_texts(self) -> Vec<SourceText> {
@@ -154,7 +150,6 @@ impl Trace<'_> {
         }
         if let Some(metadata) = metadata {
             origin.annotations = texts(metadata, "annotations");
-            origin.owner = owner(metadata);
         }
         match (kind, object.find("spec")) {
             ("NetworkPolicy", Some(node)) => self.fields("spec", node, &mut origin.fields),
@@ -210,51 +205,23 @@ impl Trace<'_> {
 }
 
 fn map_at<'a>(map: &'a Map, key: &str) -> Option<&'a Map> {
-    match &map.find(key)?.value {
-        Value::Map(map) => Some(map),
-        _ => None,
-    }
-}
-
-fn text_at<'a>(map: &'a Map, key: &str) -> Option<&'a str> {
-    match &map.find(key)?.value {
-        Value::Text(text) => Some(text),
-        _ => None,
-    }
+    map.find(key)?.as_map()
 }
 
 fn texts(map: &Map, key: &str) -> HashMap<String, String> {
     let entries = map_at(map, key).map_or(&[][..], |map| &map.0);
-    let texts = entries.iter().filter_map(|(key, node)| match &node.value {
-        Value::Text(text) => Some((key.clone(), text.clone())),
-        _ => None,
-    });
-    texts.collect()
+    entries.iter().filter_map(|(key, node)| Some((key.clone(), node.as_text()?.to_owned()))).collect()
 }
 
 fn items<'a>(map: &'a Map, key: &str) -> impl Iterator<Item = &'a Node> {
     map.find(key).into_iter().flat_map(Node::children)
 }
 
-fn owner(metadata: &Map) -> Option<Owner> {
-    let references = items(metadata, "ownerReferences").filter_map(|node| match &node.value {
-        Value::Map(map) => Some(map),
-        _ => None,
-    });
-    let mut controllers = references
-        .filter(|map| matches!(map.find("controller").map(|node| &node.value), Some(Value::Bool(true))));
-    let map = controllers.next()?;
-    Some(Owner { kind: text_at(map, "kind")?.to_owned(), name: text_at(map, "name")?.to_owned() })
-}
-
 fn pod_nets(spec: Option<&Map>) -> Vec<IpNet> {
     let Some(spec) = spec else { return Vec::new() };
-    let several = items(spec, "podCIDRs").filter_map(|node| match &node.value {
-        Value::Text(text) => Some(text.as_str()),
-        _ => None,
-    });
-    let mut nets: Vec<IpNet> =
-        several.chain(text_at(spec, "podCIDR")).filter_map(|text| text.parse().ok()).collect();
+    let several = items(spec, "podCIDRs").filter_map(Node::as_text);
+    let one = spec.find("podCIDR").and_then(Node::as_text);
+    let mut nets: Vec<IpNet> = several.chain(one).filter_map(|text| text.parse().ok()).collect();
     nets.sort_unstable();
     nets.dedup();
     nets
@@ -264,8 +231,10 @@ fn pod_nets(spec: Option<&Map>) -> Vec<IpNet> {
 mod tests {
     use std::path::Path;
 
-    use super::*;
-    use crate::source::{Strictness, manifest};
+    use crate::source::manifest::{self, How};
+    use crate::source::{Owner, Strictness, Workloads};
+
+    const TRACED: How = How { strictness: Strictness::New, traced: true, workloads: Workloads::Ignored };
 
     const TEXT: &str = "\u{feff}# first\n---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  \
                         name: p\n  annotations: {a: b}\nspec:\n  podSelector: {}\n  ingress:\n  - from:\n    \
@@ -273,7 +242,7 @@ mod tests {
 
     #[test]
     fn fields_are_found_in_the_whole_text() {
-        let reading = manifest::read(TEXT, Path::new("f"), Strictness::New, true);
+        let reading = manifest::read(TEXT, Path::new("f"), TRACED);
         assert_eq!(reading.errors, []);
         let origin = reading.manifests[0].origin.as_ref().unwrap();
         let shown = |path: &str| &TEXT[origin.field(path)];
@@ -294,10 +263,10 @@ mod tests {
         let text = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  ownerReferences:\n  - {kind: X, name: no}\n  \
                     - {kind: ReplicaSet, name: web-1, controller: true}\n---\napiVersion: v1\nkind: Node\nmetadata: \
                     {name: n}\nspec: {podCIDR: 10.1.0.0/24, podCIDRs: [10.1.0.0/24, 'fd00::/64']}\n";
-        let reading = manifest::read(text, Path::new("f"), Strictness::New, true);
+        let reading = manifest::read(text, Path::new("f"), TRACED);
         assert_eq!(reading.errors, []);
-        let origin = |at: usize| reading.manifests[at].origin.as_ref().unwrap();
-        assert_eq!(origin(0).owner, Some(Owner { kind: "ReplicaSet".into(), name: "web-1".into() }));
-        assert_eq!(origin(1).pod_nets.len(), 2);
+        let owner = Owner { kind: "ReplicaSet".into(), name: "web-1".into() };
+        assert_eq!(reading.manifests[0].owner, Some(owner));
+        assert_eq!(reading.manifests[1].origin.as_ref().unwrap().pod_nets.len(), 2);
     }
 }

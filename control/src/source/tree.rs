@@ -65,6 +65,22 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
 }
 
 impl Node {
+    /// As a mapping, if it is one.
+    pub(super) fn as_map(&self) -> Option<&Map> {
+        match &self.value {
+            Value::Map(map) => Some(map),
+            _ => None,
+        }
+    }
+
+    /// As a string, if it is one.
+    pub(super) fn as_text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// What it holds, if it is a collection.
     pub(super) fn children(&self) -> impl Iterator<Item = &Self> {
         let (list, map): (&[Self], &[(String, Self)]) = match &self.value {

@@ -137,12 +137,12 @@ impl Difference {
         pairs.all(|pair| pair.some.is_empty())
     }
 
-    /// For people to read.
-    pub fn render(&self) -> String {
+    /// For people to read, broken at `width`.
+    pub fn render(&self, width: usize) -> String {
         let mut text = String::new();
         for (title, found) in [("now allowed", &self.allowed), ("now denied", &self.denied)] {
             if found.pairs.iter().any(|pair| !pair.some.is_empty()) {
-                text.push_str(&format!("{title}\n{}\n", reached(found)));
+                text.push_str(&format!("{title}\n{}\n", reached(found, width)));
             }
         }
         let changed =

@@ -1,8 +1,9 @@
-//! What can be said of policies without a gateway: on the files that it would read, by the table
-//! that it would compile.
+//! What can be said of policies: on the files that a gateway would read or the objects that one has
+//! in force, by the table that it would compile.
 //!
 //! ```text
 //! survey        paths to a cluster, and where everything in it stands
+//! asked         what is in force at a running gateway
 //! judge         the compiled table, asked one connection at a time
 //! reach         the same for every port of a pair at once
 //! words         selectors, peers and ports in words
@@ -16,6 +17,7 @@
 //! diff          which connections a change allows or denies
 //! ```
 
+mod asked;
 pub mod check;
 pub mod connectivity;
 pub mod diff;
@@ -32,5 +34,5 @@ mod yaml;
 pub use judge::{Ask, Judge, Said, Verdict};
 pub use party::{Grouping, Party};
 pub use reach::{Reach, Reacher};
-pub use report::mistake;
-pub use survey::{Spot, Survey};
+pub use report::{Look, mistake};
+pub use survey::{AskedGateway, Spot, Survey};

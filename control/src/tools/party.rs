@@ -116,8 +116,7 @@ pub(super) fn absent(survey: &Survey, judge: &Judge) -> Vec<(ObjectKey, &'static
 pub(super) fn workload(survey: &Survey, pod: &Pod) -> (String, String) {
     let ObjectKey { namespace, name } = &pod.key;
     let hash = pod.labels.get("pod-template-hash").filter(|hash| !hash.is_empty());
-    let owner =
-        survey.traced.origin(&format!("Pod {}", pod.key)).and_then(|(_, origin)| origin.owner.as_ref());
+    let owner = survey.background.owners.get(&pod.key);
     let (name, kind) = match (owner, hash) {
         (Some(owner), Some(hash)) => match owner.name.strip_suffix(&format!("-{hash}")) {
             Some(deployment) => (deployment.to_owned(), "Deployment"),

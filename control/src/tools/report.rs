@@ -7,6 +7,15 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use super::Spot;
 use crate::source::{SourceError, SourceText};
 
+/// How text may look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Look {
+    /// Whether it may be coloured.
+    pub colours: bool,
+    /// How wide lines may be, in columns.
+    pub width: usize,
+}
+
 /// Longer marks are cut: the rest adds nothing.
 const MAX_LINES: usize = 6;
 
@@ -25,8 +34,8 @@ pub(super) struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// As text, with or without colours.
-    pub(super) fn render(&self, colours: bool) -> String {
+    /// As text.
+    pub(super) fn render(&self, look: Look) -> String {
         let mut title = self.level.clone().primary_title(self.title.as_str());
         if let Some(code) = self.code {
             title = title.id(code);
@@ -44,8 +53,8 @@ impl Report<'_> {
         if !self.help.is_empty() {
             group = group.element(Level::HELP.message(self.help));
         }
-        let renderer = if colours { Renderer::styled() } else { Renderer::plain() };
-        renderer.render(&[group]) + "\n"
+        let renderer = if look.colours { Renderer::styled() } else { Renderer::plain() };
+        renderer.term_width(look.width).render(&[group]) + "\n"
     }
 }
 
@@ -74,7 +83,7 @@ impl Excerpt {
 }
 
 /// A mistake in the input.
-pub fn mistake(error: &SourceError, texts: &[SourceText], colours: bool) -> String {
+pub fn mistake(error: &SourceError, texts: &[SourceText], look: Look) -> String {
     let text = texts.iter().find(|text| text.file == error.place.file);
     let place = text.zip(error.place.line).map(|(text, line)| (text, line_span(&text.text, line)));
     let mut title = String::new();
@@ -86,7 +95,7 @@ pub fn mistake(error: &SourceError, texts: &[SourceText], colours: bool) -> Stri
         title = format!("{}: {title}", error.place);
     }
     let help = error.problem.remedy();
-    Report { level: Level::ERROR, code: Some("PG000"), title, place, help: &help }.render(colours)
+    Report { level: Level::ERROR, code: Some("PG000"), title, place, help: &help }.render(look)
 }
 
 /// What stands on a line, without indentation and comment.

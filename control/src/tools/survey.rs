@@ -10,14 +10,14 @@ use serde::Serialize;
 
 use super::{reach, words};
 use crate::model::{Cluster, NAMESPACE_NAME_LABEL, NamespaceScope, ObjectKey, Peer, Peers, Pod, PodPeer};
-use crate::source::{Directory, Note, SourceText, Traced, Untraced};
+use crate::source::{Background, Directory, Note, SourceText, Traced, Untraced, Workloads};
 
 /// Pods whose manifest has no address are lent one from here; a lab does the same.
 const POOL: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 244, 0, 0), 16);
 
-/// Manifests as people keep them often hold workloads instead of pods.
-const NO_PODS: &str = "there are no pods among the files; workloads such as Deployments are not read, but a cluster \
-                       tells its pods: kubectl get namespaces,nodes,pods,networkpolicies -A -o yaml";
+/// Policies say nothing by themselves.
+const NO_PODS: &str = "there are neither pods nor workloads among the files; a cluster tells its pods: kubectl get \
+                       namespaces,nodes,pods,networkpolicies -A -o yaml";
 
 /// A cluster as it was read.
 #[derive(Clone, Debug, Default)]
@@ -26,12 +26,31 @@ pub struct Survey {
     pub cluster: Cluster,
     /// Where they stand; nothing does in a cluster that was not read.
     pub traced: Traced,
+    /// Owners of pods, and where policies stand.
+    pub background: Background,
+    /// The gateway that told all this, if it was not read from files.
+    pub gateway: Option<AskedGateway>,
     /// Pods that were lent an address.
     pub lent: Vec<ObjectKey>,
+    /// Pods that were made of a workload's template, by the workload's title.
+    pub made: BTreeMap<String, Vec<ObjectKey>>,
     /// Objects that were not read, by kind.
     pub left_out: BTreeMap<String, usize>,
     /// Namespaces that are used and nowhere declared.
     pub implied: Vec<String>,
+}
+
+/// A gateway that was asked what is in force.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct AskedGateway {
+    /// Its name.
+    pub name: String,
+    /// Number of the snapshot in force.
+    pub epoch: u32,
+    /// Seconds since it was published.
+    pub age_seconds: f64,
+    /// Why what the manifests say now is not in force, if it is not.
+    pub held_back: Vec<String>,
 }
 
 /// A place in a file.
@@ -80,12 +99,16 @@ impl Survey {
         (old, new)
     }
 
-    fn read_as_written(paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Result<Self, Untraced> {
-        let (loaded, traced) = Directory::new(paths).load_traced().map_err(|mut failed| {
+    pub(super) fn read_as_written(
+        paths: impl IntoIterator<Item = impl Into<PathBuf>>,
+    ) -> Result<Self, Untraced> {
+        let directory = Directory::new(paths).with_workloads(Workloads::AtLeastOne);
+        let (loaded, traced) = directory.load_traced().map_err(|mut failed| {
             failed.errors.sort_by(|one, other| one.place.cmp(&other.place));
             failed
         })?;
-        let mut survey = Self { cluster: loaded.cluster, traced, ..Self::default() };
+        let (cluster, background) = (loaded.cluster, loaded.background);
+        let mut survey = Self { cluster, background, traced, ..Self::default() };
         for note in loaded.notes {
             match note {
                 Note::IgnoredKind { kind, .. } => {
@@ -93,6 +116,9 @@ impl Survey {
                     *survey.left_out.entry(kind).or_default() += 1;
                 }
                 Note::ImpliedNamespace { name } => survey.implied.push(name),
+                Note::Workload { workload, pods } => {
+                    survey.made.insert(workload, pods);
+                }
             }
         }
         Ok(survey)
@@ -111,8 +137,14 @@ impl Survey {
 
     /// Where a field of the object of this title stands, or what is written around it.
     pub fn spot(&self, title: &str, field: &str) -> Option<Spot> {
-        let (text, origin) = self.traced.origin(title)?;
-        Some(Spot::new(text, field, origin.field(field)))
+        if let Some((text, origin)) = self.traced.origin(title) {
+            return Some(Spot::new(text, field, origin.field(field)));
+        }
+        // Of what a gateway told, it is known where each policy stood, and no more.
+        let policy = title.strip_prefix("NetworkPolicy ").filter(|_| field == "metadata.name")?;
+        let place = self.background.policies.get(&policy.parse().ok()?)?;
+        let line = usize::try_from(place.line?).ok()?;
+        Some(Spot { file: place.file.clone(), line, column: 1, field: field.to_owned(), span: 0..0 })
     }
 
     /// What of the input plays no part or was made up, one sentence each.
@@ -125,6 +157,13 @@ impl Survey {
         }
         if self.cluster.pods().is_empty() {
             remarks.push(NO_PODS.to_owned());
+        }
+        let made: usize = self.made.values().map(Vec::len).sum();
+        if made > 0 {
+            let workloads: Vec<&String> =
+                self.made.iter().filter(|(_, pods)| !pods.is_empty()).map(|(workload, _)| workload).collect();
+            let are = if made == 1 { "one pod was" } else { "pods were" };
+            remarks.push(format!("{are} made of the templates of {}", words::some(&workloads, "workload")));
         }
         if !self.lent.is_empty() {
             let whose = match &self.lent[..] {

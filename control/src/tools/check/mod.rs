@@ -35,7 +35,7 @@ pub use self::code::{Code, Level};
 use self::context::Context;
 pub use self::extra::adds_nothing;
 use super::report::{self, Report};
-use super::{Judge, Spot, Survey};
+use super::{Judge, Look, Spot, Survey};
 use crate::compile::CompileError;
 use crate::source::{SourceError, SourceText};
 
@@ -130,7 +130,7 @@ pub fn mistakes(errors: &[SourceError]) -> Checked {
 }
 
 /// A finding for people to read.
-pub fn render(finding: &Finding, texts: &[SourceText], colours: bool) -> String {
+pub fn render(finding: &Finding, texts: &[SourceText], look: Look) -> String {
     Report {
         level: finding.level.annotated(),
         code: Some(finding.code.id()),
@@ -138,7 +138,7 @@ pub fn render(finding: &Finding, texts: &[SourceText], colours: bool) -> String 
         place: finding.spot.as_ref().and_then(|spot| report::place(texts, spot)),
         help: &finding.help,
     }
-    .render(colours)
+    .render(look)
 }
 
 fn order(finding: &Finding) -> (Option<(PathBuf, usize)>, Code, String) {

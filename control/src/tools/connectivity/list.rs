@@ -4,20 +4,17 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::{Connectivity, Pair};
 
-/// Where the list of sources is broken.
-const WIDTH: usize = 100;
-
-/// For each party, who can open what to it.
-pub fn by_destination(found: &Connectivity) -> String {
-    table(found, true)
+/// For each party, who can open what to it. The list of sources is broken at `width`.
+pub fn by_destination(found: &Connectivity, width: usize) -> String {
+    table(found, true, width)
 }
 
 /// The same without those to which nobody can open anything.
-pub(in crate::tools) fn reached(found: &Connectivity) -> String {
-    table(found, false)
+pub(in crate::tools) fn reached(found: &Connectivity, width: usize) -> String {
+    table(found, false, width)
 }
 
-fn table(found: &Connectivity, with_unreached: bool) -> String {
+fn table(found: &Connectivity, with_unreached: bool, width: usize) -> String {
     let mut rows: Vec<[String; 3]> = vec![["TO".to_owned(), "PORTS".to_owned(), "FROM".to_owned()]];
     let mut by_destination: Vec<Vec<&Pair>> = vec![Vec::new(); found.parties.len()];
     for pair in &found.pairs {
@@ -45,7 +42,7 @@ fn table(found: &Connectivity, with_unreached: bool) -> String {
             rows.push([std::mem::take(&mut name), words, sources(found, &from, &whole)]);
         }
     }
-    columns(&rows)
+    columns(&rows, width)
 }
 
 /// One line for each pair that can open anything.
@@ -103,7 +100,7 @@ fn sources(found: &Connectivity, some: &[usize], whole: &[usize]) -> String {
 }
 
 /// Rows aligned; the last column is broken at commas and goes on below itself.
-fn columns(rows: &[[String; 3]]) -> String {
+fn columns(rows: &[[String; 3]], line: usize) -> String {
     let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
     let (first, second) = (width(0), width(1));
     let indent = first + second + 4;
@@ -113,7 +110,7 @@ fn columns(rows: &[[String; 3]]) -> String {
         let mut column = indent;
         for (at, name) in from.split(", ").enumerate() {
             let len = name.chars().count() + 2;
-            if at > 0 && column + len > WIDTH.max(indent + 20) {
+            if at > 0 && column + len > line.max(indent + 20) {
                 text.push_str(&format!(",\n{:indent$}", ""));
                 column = indent;
             } else if at > 0 {

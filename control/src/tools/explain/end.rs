@@ -6,13 +6,13 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::super::Judge;
+use super::super::{Judge, Survey};
 use crate::model::{Cluster, ObjectKey, Pod};
 
 /// An end as it is named.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum EndName {
-    /// `namespace/pod`.
+    /// `namespace/pod`, or the workload that has made it.
     Pod(ObjectKey),
     /// `node:name`.
     Node(String),
@@ -33,6 +33,18 @@ pub struct End {
     /// The node, of such a pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_host_of: Option<String>,
+    /// The workload that it was asked by: this is the first of its pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub one_of: Option<Workload>,
+}
+
+/// A workload that stands for one of its pods.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Workload {
+    /// `namespace/name`.
+    pub name: String,
+    /// How many pods it has.
+    pub pods: usize,
 }
 
 /// An end that cannot be asked about.
@@ -89,8 +101,18 @@ pub enum EndError {
 
 impl End {
     /// Every address of an end.
-    pub(super) fn resolve(judge: &Judge, name: &EndName) -> Result<Vec<Self>, EndError> {
+    pub(super) fn resolve(survey: &Survey, judge: &Judge, name: &EndName) -> Result<Vec<Self>, EndError> {
         let cluster = judge.cluster();
+        if let EndName::Pod(key) = name
+            && !cluster.pods().contains_key(key)
+            && let [first, others @ ..] = &survey.pods_of_workload(key)[..]
+        {
+            let mut ends = Self::resolve(survey, judge, &EndName::Pod(first.key.clone()))?;
+            let count = others.len() + 1;
+            ends.iter_mut()
+                .for_each(|end| end.one_of = Some(Workload { name: key.to_string(), pods: count }));
+            return Ok(ends);
+        }
         let (addresses, asked, node) = match name {
             EndName::Address(address) => (vec![*address], None, None),
             EndName::Node(name) => (node_addresses(cluster, name)?, None, None),
@@ -110,6 +132,7 @@ impl End {
             address,
             asked: asked.clone(),
             on_host_of: node.clone(),
+            one_of: None,
         };
         let mut ends: Vec<Self> = addresses.into_iter().map(end).collect();
         // An address that two claim is neither's.

@@ -20,7 +20,7 @@ mod why;
 use podgate_flowtable::IpProtocol;
 use serde::Serialize;
 
-pub use self::end::{End, EndError, EndName};
+pub use self::end::{End, EndError, EndName, Workload};
 pub use self::port::{PortError, PortQuery};
 pub(super) use self::port::{declared, ip_protocol, policy_protocol};
 pub use self::remedy::Remedy;
@@ -129,7 +129,7 @@ pub fn explain(
     to: &EndName,
     port: &PortQuery,
 ) -> Result<Vec<Explanation>, ExplainError> {
-    let (sources, destinations) = (End::resolve(judge, from)?, End::resolve(judge, to)?);
+    let (sources, destinations) = (End::resolve(survey, judge, from)?, End::resolve(survey, judge, to)?);
     let mut answers: Vec<Explanation> = Vec::new();
     for source in &sources {
         for destination in &destinations {
@@ -222,6 +222,13 @@ fn ports_in_words(case: &Case<'_>, ports: &Ports) -> String {
 fn notes(case: &Case<'_>) -> Vec<String> {
     let mut notes = Vec::new();
     for end in [case.from, case.to] {
+        if let (Some(workload), Some(pod)) = (&end.one_of, &end.name) {
+            let (name, count) = (&workload.name, workload.pods);
+            notes.push(match count {
+                1 => format!("{pod} is the pod of {name}"),
+                _ => format!("{pod} is the first of the {count} pods of {name}"),
+            });
+        }
         if let Some(node) = &end.on_host_of {
             let pod = end.asked.as_deref().unwrap_or("the pod");
             notes.push(format!(
