@@ -50,9 +50,9 @@ impl History {
 
 /// Two clocks at one moment, to tell the wall-clock time of an event.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clocks {
-    pub(super) monotonic: Time,
-    pub(super) wall: SystemTime,
+pub(crate) struct Clocks {
+    pub(crate) monotonic: Time,
+    pub(crate) wall: SystemTime,
 }
 
 impl Clocks {
@@ -64,7 +64,7 @@ impl Clocks {
 }
 
 /// An event in words, with the names of the snapshot it was decided by.
-pub(super) fn record(
+pub(crate) fn record(
     event: &Event,
     snapshot: Option<&Snapshot>,
     device: Option<&str>,

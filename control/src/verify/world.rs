@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
-use podgate_control::model::{Cluster, ContainerPort, Namespace, Node, ObjectKey, Phase, Pod};
-use podgate_control::source::{Strictness, read_manifests};
+use crate::model::{Cluster, ContainerPort, Namespace, Node, ObjectKey, Phase, Pod};
+use crate::source::{Strictness, read_manifests};
 
-use super::{Action, Address, Case, Family, PodSpec};
+use super::{Action, Address, Case, Family, PodSpec, ServiceSpec};
 
 /// The cluster of a case at one moment.
 #[derive(Clone, Debug)]
 pub struct World {
     cluster: Cluster,
     externals: BTreeMap<String, Vec<IpAddr>>,
+    pub(super) services: BTreeMap<ObjectKey, ServiceSpec>,
 }
 
 /// Why a case does not make sense.
@@ -46,7 +47,12 @@ impl World {
     pub fn new(case: &Case) -> Result<Self, WorldError> {
         let spec = &case.cluster;
         let externals = spec.externals.iter().map(|external| (external.name.clone(), external.ips.clone()));
-        let mut world = Self { cluster: Cluster::new(), externals: externals.collect() };
+        let services = spec
+            .services
+            .iter()
+            .map(|service| (ObjectKey::new(&service.namespace, &service.name), service.clone()));
+        let mut world =
+            Self { cluster: Cluster::new(), externals: externals.collect(), services: services.collect() };
         for (name, namespace) in &spec.namespaces {
             world.cluster.put_namespace(Namespace::new(name, namespace.labels.clone()));
         }
@@ -64,6 +70,12 @@ impl World {
             world.put_policy(policy)?;
         }
         Ok(world)
+    }
+
+    /// The live pod that has this address to itself, or the first of several.
+    pub fn holder(&self, address: IpAddr) -> Option<&Pod> {
+        let mut live = self.cluster.pods().values().filter(|pod| pod.is_live() && !pod.host_network);
+        live.find(|pod| pod.addresses.contains(&address))
     }
 
     /// The cluster as it is now.
@@ -101,11 +113,26 @@ impl World {
         }
     }
 
+    /// Addresses of both ends, of one family.
+    pub fn ends(
+        &self,
+        from: &Address,
+        to: &Address,
+        family: Option<Family>,
+    ) -> Result<(IpAddr, IpAddr), WorldError> {
+        let said = match from {
+            Address::Ip(address) => Some(Family::of(*address)),
+            _ => None,
+        };
+        let destination = self.resolve(to, family.or(said))?;
+        Ok((self.resolve(from, Some(Family::of(destination)))?, destination))
+    }
+
     /// Where `address` is reached. A Service is not one address but each of its backends.
     pub fn resolve(&self, address: &Address, family: Option<Family>) -> Result<IpAddr, WorldError> {
         let absent = || WorldError::Absent { what: address.to_string() };
         let addresses: &[IpAddr] = match address {
-            Address::Ip(address) => return Ok(*address),
+            Address::Ip(address) => std::slice::from_ref(address),
             Address::Service(_) => return Err(absent()),
             Address::External(name) => self.externals.get(name).ok_or_else(absent)?,
             Address::Node(name) => &self.cluster.nodes().get(name).ok_or_else(absent)?.addresses,
@@ -134,6 +161,11 @@ impl World {
             Ok(ContainerPort { name: port.name.clone(), port: port.port, protocol })
         };
         let ports = spec.ports.iter().map(port).collect::<Result<_, _>>()?;
+        if spec.node.as_ref().is_none_or(|node| !self.cluster.nodes().contains_key(node)) {
+            let node = spec.node.as_ref().map_or("none".to_owned(), |node| format!("{node:?}"));
+            let reason = format!("node is {node}, and no gateway would judge it; name a node of the cluster");
+            return Err(WorldError::Refused { what: format!("Pod {key}"), reason });
+        }
         self.cluster.put_pod(Pod {
             key: key.clone(),
             labels: spec.labels.clone(),
