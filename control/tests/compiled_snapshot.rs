@@ -187,7 +187,7 @@ fn outside_every_block_the_two_reserved_identities_hold() {
 #[test]
 fn a_contested_address_is_nobodys() {
     let mut cluster = cluster();
-    let mut twin = cluster.pods()[&ObjectKey::new("x", "b")].clone();
+    let mut twin = Pod::clone(&cluster.pods()[&ObjectKey::new("x", "b")]);
     twin.key = ObjectKey::new("x", "twin");
     cluster.put_pod(twin);
     let ports = [plug(1, "x/b", &["10.0.0.2", "fe80::2"])];
@@ -218,7 +218,7 @@ fn pods_that_policy_cannot_tell_apart_share_one_identity() {
     let mut cluster = cluster();
     let before = compile(&cluster, &node(Some("n1")), &[], settings()).unwrap().snapshot;
     for number in 0..200 {
-        let mut pod = cluster.pods()[&ObjectKey::new("x", "a")].clone();
+        let mut pod = Pod::clone(&cluster.pods()[&ObjectKey::new("x", "a")]);
         pod.key.name = format!("a-{number}");
         pod.labels.insert("pod-template-hash".to_owned(), number.to_string());
         pod.addresses = vec![IpAddr::from([10, 0, 1, number])];

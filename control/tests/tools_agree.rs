@@ -5,7 +5,7 @@ mod random;
 use std::net::IpAddr;
 
 use podgate_control::compile::Locality;
-use podgate_control::model::{Cluster, Protocol};
+use podgate_control::model::{Cluster, NetworkPolicy, Protocol};
 use podgate_control::oracle::{self, Flow, judge};
 use podgate_control::tools::check::{CheckOptions, adds_nothing, check};
 use podgate_control::tools::connectivity::connectivity;
@@ -121,7 +121,7 @@ proptest! {
         let mut without = cluster.clone();
         for policy in cluster.policies().values().rev() {
             let mut copied = without.clone();
-            let mut copy = policy.clone();
+            let mut copy = NetworkPolicy::clone(policy);
             copy.key.name.push_str("-copy");
             copied.put_policy(copy);
             prop_assert!(adds_nothing(&copied, policy).unwrap(), "{:?}", policy);

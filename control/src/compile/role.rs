@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::intern::Interner;
 use super::roster::Roster;
-use crate::model::{Cluster, Labels, Namespace, NamespaceScope, NetworkPolicy, Peer, Peers, Selector};
+use crate::model::{Cluster, Labels, NamespaceScope, NetworkPolicy, Peer, Peers, Selector};
 
 /// The roles of all pods.
 pub(super) struct Roles<'a> {
@@ -54,7 +54,7 @@ impl<'a> Roles<'a> {
 
 /// Every label key that a selector on pods asks for.
 fn keys(cluster: &Cluster) -> HashSet<&str> {
-    let selectors = cluster.policies().values().flat_map(pod_selectors);
+    let selectors = cluster.policies().values().flat_map(|policy| pod_selectors(policy));
     selectors.flat_map(|selector| selector.requirements().iter().map(|asked| asked.key.as_str())).collect()
 }
 
@@ -91,7 +91,7 @@ impl<'a> NamespaceMatches<'a> {
                 .entry(selector)
                 .or_insert_with(|| {
                     let all = self.cluster.namespaces().values();
-                    all.filter(|one| selector.matches(one.labels())).map(Namespace::name).collect()
+                    all.filter(|one| selector.matches(one.labels())).map(|one| one.name()).collect()
                 })
                 .contains(namespace),
         }

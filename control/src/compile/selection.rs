@@ -26,7 +26,7 @@ impl<'a> Selection<'a> {
         for (at, _) in roster.pods().iter().enumerate().filter(|(_, entry)| entry.local) {
             is_local[roles.of_pod(at)] = true;
         }
-        let policies: Vec<&NetworkPolicy> = cluster.policies().values().collect();
+        let policies: Vec<&NetworkPolicy> = cluster.policies().values().map(AsRef::as_ref).collect();
         let mut by_namespace: HashMap<&str, Vec<usize>> = HashMap::new();
         for (at, policy) in policies.iter().enumerate() {
             by_namespace.entry(&policy.key.namespace).or_default().push(at);

@@ -30,7 +30,7 @@ impl<'a> Whom<'a> {
             claims.push(Whom::ThisMachine);
         } else {
             let having = cluster.nodes().values().filter(|node| node.addresses.contains(&address));
-            claims.extend(having.map(Whom::Node));
+            claims.extend(having.map(|node| Whom::Node(node)));
         }
         match claims.pop() {
             Some(only) if claims.is_empty() => only,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::model::{Cluster, ObjectKey};
+use crate::model::{Cluster, ObjectKey, Pod};
 
 /// Addresses by pod. A manifest as a user writes it has no `status`, so the addresses must come
 /// from whoever plugged the pod in.
@@ -31,7 +31,7 @@ impl Overlay {
                 && pod.addresses.is_empty()
                 && !pod.host_network
             {
-                let mut pod = pod.clone();
+                let mut pod = Pod::clone(pod);
                 pod.addresses.clone_from(addresses);
                 cluster.put_pod(pod);
             }

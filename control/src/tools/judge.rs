@@ -7,7 +7,7 @@ use podgate_dataplane::policy::{Cause, Endpoint, RuleId};
 use podgate_flowtable::{Addr, Epoch, IpProtocol};
 
 use crate::compile::{CompileError, Compiled, Limits, Locality, Settings, compile};
-use crate::model::{Cluster, ObjectKey};
+use crate::model::{Cluster, NetworkPolicy, ObjectKey};
 
 /// A connection to ask about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -156,7 +156,7 @@ fn rule(compiled: &Compiled, id: RuleId) -> Option<Said> {
 fn ingress_alone(cluster: &Cluster) -> Cluster {
     let mut alone = cluster.clone();
     for policy in cluster.policies().values() {
-        let mut policy = policy.clone();
+        let mut policy = NetworkPolicy::clone(policy);
         policy.types.egress = false;
         alone.put_policy(policy);
     }

@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use super::{reach, words};
-use crate::model::{Cluster, NAMESPACE_NAME_LABEL, NamespaceScope, ObjectKey, Peer, Peers, PodPeer};
+use crate::model::{Cluster, NAMESPACE_NAME_LABEL, NamespaceScope, ObjectKey, Peer, Peers, Pod, PodPeer};
 use crate::source::{Directory, Note, SourceText, Traced, Untraced};
 
 /// Pods whose manifest has no address are lent one from here; a lab does the same.
@@ -188,7 +188,7 @@ pub(super) fn lend(clusters: &mut [&mut Cluster]) -> Vec<ObjectKey> {
     for (key, address) in without.iter().zip(free) {
         for cluster in clusters.iter_mut() {
             if let Some(pod) = cluster.pods().get(key).filter(|pod| pod.addresses.is_empty()) {
-                let mut pod = pod.clone();
+                let mut pod = Pod::clone(pod);
                 pod.addresses.push(address);
                 cluster.put_pod(pod);
             }
@@ -200,7 +200,7 @@ pub(super) fn lend(clusters: &mut [&mut Cluster]) -> Vec<ObjectKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Labels, Phase, Pod};
+    use crate::model::{Labels, Phase};
 
     fn cluster(pods: &[(&str, &[&str])]) -> Cluster {
         let mut cluster = Cluster::new();
@@ -212,6 +212,8 @@ mod tests {
                 addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
                 host_network: false,
                 phase: Phase::Running,
+                ready: true,
+                terminating: false,
                 ports: Vec::new(),
             });
         }

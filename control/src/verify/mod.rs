@@ -9,7 +9,7 @@
 //! matrix    rows of dots and crosses
 //! flow      packet sequences
 //! world     the cluster of a case, as its actions change it
-//! service   what a Service leads to
+//! service   what a Service of a case leads to
 //! question  what a step asks
 //! frame     frames written as they are on the wire
 //! gate      the step without devices
@@ -49,6 +49,5 @@ pub use question::{Fact, Origin, Question, QuestionError, Questions, questions};
 pub use read::{CaseError, CaseFile, Fault, ItemError, YamlError, parse_yaml, read};
 pub use report::{Failure, Mode, NotShown, Report};
 pub use run::verify;
-pub use service::Backend;
 pub use step::{Action, Expectation, Judgement, Probe, Step, Transport};
 pub use world::{World, WorldError};

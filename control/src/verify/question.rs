@@ -3,9 +3,9 @@
 
 use std::net::IpAddr;
 
+use super::WorldError;
 use super::{Address, Expectation, Judgement, Matrix, MatrixError, Probe, Step, Transport, World};
-use super::{Backend, WorldError};
-use crate::model::ObjectKey;
+use crate::service::Backend;
 
 /// May this open a connection to that?
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -163,13 +163,18 @@ fn ask(at: usize, probe: &Probe, world: &World, all: &mut Questions) -> Result<(
     all.facts.push(fact(at, probe, &backends));
     for backend in backends {
         // One that the case does not name is a fact that does not hold; there is nothing to ask of it.
-        let said = probe.backends.get(&backend.pod.to_string()).copied();
+        let said = probe.backends.get(&name(&backend)).copied();
         let Some(expected) = probe.judgement().or(said) else { continue };
-        let pod = Address::Pod(backend.pod.clone());
-        let ends = world.ends(&probe.from, &pod, probe.family).map_err(no_world)?;
+        let address = Address::Ip(backend.address);
+        let ends = world.ends(&probe.from, &address, probe.family).map_err(no_world)?;
         all.connections.push(question(ends, Some(backend), expected));
     }
     Ok(())
+}
+
+/// The pod, or where there is none its address.
+fn name(backend: &Backend) -> String {
+    backend.pod.as_ref().map_or_else(|| backend.address.to_string(), ToString::to_string)
 }
 
 /// Which backends there are, against what the expectation says of them.
@@ -178,7 +183,7 @@ fn fact(at: usize, probe: &Probe, backends: &[Backend]) -> Fact {
         [] => "no endpoints".to_owned(),
         keys => format!("endpoints {}", keys.join(", ")),
     };
-    let mut there: Vec<String> = backends.iter().map(|backend| backend.pod.to_string()).collect();
+    let mut there: Vec<String> = backends.iter().map(name).collect();
     there.sort();
     let got = list(there.clone());
     let expected = match probe.expect {
@@ -197,12 +202,8 @@ impl Question {
         self.backend.as_ref().map_or(self.port.unwrap_or(0), |backend| backend.port)
     }
 
-    /// The pod that is asked, if it is one by name.
-    pub fn pod_asked(&self) -> Option<&ObjectKey> {
-        match (&self.backend, &self.to) {
-            (Some(backend), _) => Some(&backend.pod),
-            (None, Address::Pod(key)) => Some(key),
-            _ => None,
-        }
+    /// The backend that is asked, and its port.
+    pub fn backend_name(&self) -> Option<String> {
+        self.backend.as_ref().map(|backend| format!("{}:{}", name(backend), backend.port))
     }
 }

@@ -152,9 +152,8 @@ impl Failure {
 
     /// Of a question.
     pub(super) fn of(spot: Spot<'_>, question: &Question, got: String, why: String) -> Self {
-        let pod = question.backend.as_ref().map(|backend| format!("{}:{}", backend.pod, backend.port));
         Self {
-            backend: pod,
+            backend: question.backend_name(),
             port: question.port,
             ..Self::at(spot, question.expected.to_string(), got, why).between(
                 &question.from,

@@ -1,21 +1,12 @@
-//! What a Service leads to.
+//! What a Service of a case leads to.
 
-use std::net::IpAddr;
-
-use super::{Family, ServiceSpec, TargetPort, Transport, World, WorldError};
-use crate::model::{ObjectKey, Pod};
-
-/// A pod behind a Service, and the port that the Service's stands for there.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Backend {
-    /// The pod.
-    pub pod: ObjectKey,
-    /// Its port.
-    pub port: u16,
-}
+use super::{Family, ServiceSpec, Transport, World, WorldError};
+use crate::model::{Condition, ObjectKey, Service, ServiceKind, ServicePort, TargetPort};
+use crate::service::{Backend, backends};
 
 impl World {
-    /// The pods behind a port of a Service.
+    /// Where connections to a port of a Service go: what is ready behind it, by addresses of one
+    /// family, the Service's own if none is asked for.
     pub fn backends(
         &self,
         service: &ObjectKey,
@@ -24,33 +15,42 @@ impl World {
         family: Option<Family>,
     ) -> Result<Vec<Backend>, WorldError> {
         let absent = || WorldError::Absent { what: format!("Service {service} with port {port}/{protocol}") };
-        let spec = self.services.get(service).ok_or_else(absent)?;
-        let of_it =
-            |pod: &&Pod| pod.key.namespace == service.namespace && pod.is_live() && selects(spec, pod);
-        let pods = self.cluster().pods().values().filter(of_it);
-        let has_family = |pod: &&Pod| {
-            family.is_none_or(|family| pod.addresses.iter().any(|address: &IpAddr| family.holds(*address)))
-        };
-        let mut wanted = spec.ports.iter().filter(|known| known.port == port && known.protocol == protocol);
-        let target = wanted.next().ok_or_else(absent)?.target_port.as_ref();
-        let target_on = |pod: &Pod| match target {
-            None => Some(port),
-            Some(TargetPort::Number(number)) => Some(*number),
-            Some(TargetPort::Name(name)) => pod
-                .ports
-                .iter()
-                .find(|known| {
-                    known.name.as_ref() == Some(name) && Some(known.protocol) == protocol.policy_protocol()
-                })
-                .map(|known| known.port),
-        };
-        Ok(pods
-            .filter(has_family)
-            .filter_map(|pod| Some(Backend { pod: pod.key.clone(), port: target_on(pod)? }))
-            .collect())
+        let found = self.cluster().services().get(service).ok_or_else(absent)?;
+        let is_it =
+            |known: &&ServicePort| known.port == port && Some(known.protocol) == protocol.policy_protocol();
+        let known = found.ports.iter().find(is_it).ok_or_else(absent)?;
+        let family = family.or_else(|| found.cluster_ips().first().map(|address| Family::of(*address)));
+        let mut all = backends(self.cluster(), found, known);
+        all.retain(|backend| {
+            backend.condition == Condition::Ready && family.is_none_or(|family| family.holds(backend.address))
+        });
+        Ok(all)
     }
 }
 
-fn selects(spec: &ServiceSpec, pod: &Pod) -> bool {
-    !spec.selector.is_empty() && spec.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
+impl ServiceSpec {
+    /// As an object.
+    pub(super) fn object(&self) -> Result<Service, WorldError> {
+        let key = ObjectKey::new(&self.namespace, &self.name);
+        let port = |port: &super::ServicePort| {
+            let protocol = port.protocol.policy_protocol().ok_or_else(|| WorldError::Refused {
+                what: format!("Service {key}"),
+                reason: "a port of ICMP".to_owned(),
+            })?;
+            let target = match &port.target_port {
+                None => TargetPort::Number(port.port),
+                Some(super::TargetPort::Number(number)) => TargetPort::Number(*number),
+                Some(super::TargetPort::Name(name)) => TargetPort::Named(name.clone()),
+            };
+            Ok(ServicePort { name: None, protocol, port: port.port, target })
+        };
+        Ok(Service {
+            ports: self.ports.iter().map(port).collect::<Result<_, _>>()?,
+            kind: ServiceKind::Cluster(self.cluster_ips.clone()),
+            selector: self.selector.clone(),
+            affinity_secs: None,
+            publish_not_ready: false,
+            key,
+        })
+    }
 }

@@ -5,16 +5,16 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use crate::model::{Cluster, ContainerPort, Namespace, Node, ObjectKey, Phase, Pod};
-use crate::source::{Strictness, read_manifests};
+use crate::source::{Object, Strictness, read_manifests};
 
-use super::{Action, Address, Case, Family, PodSpec, ServiceSpec};
+use super::{Action, Address, Case, Family, PodSpec};
 
 /// The cluster of a case at one moment.
 #[derive(Clone, Debug)]
 pub struct World {
     cluster: Cluster,
     externals: BTreeMap<String, Vec<IpAddr>>,
-    pub(super) services: BTreeMap<ObjectKey, ServiceSpec>,
+    policies: BTreeMap<ObjectKey, serde_json::Value>,
 }
 
 /// Why a case does not make sense.
@@ -47,12 +47,8 @@ impl World {
     pub fn new(case: &Case) -> Result<Self, WorldError> {
         let spec = &case.cluster;
         let externals = spec.externals.iter().map(|external| (external.name.clone(), external.ips.clone()));
-        let services = spec
-            .services
-            .iter()
-            .map(|service| (ObjectKey::new(&service.namespace, &service.name), service.clone()));
-        let mut world =
-            Self { cluster: Cluster::new(), externals: externals.collect(), services: services.collect() };
+        let externals = externals.collect();
+        let mut world = Self { cluster: Cluster::new(), externals, policies: BTreeMap::new() };
         for (name, namespace) in &spec.namespaces {
             world.cluster.put_namespace(Namespace::new(name, namespace.labels.clone()));
         }
@@ -66,6 +62,9 @@ impl World {
         for pod in &spec.pods {
             world.put_pod(pod)?;
         }
+        for service in &spec.services {
+            world.cluster.put_service(service.object()?);
+        }
         for policy in &case.policies {
             world.put_policy(policy)?;
         }
@@ -74,8 +73,18 @@ impl World {
 
     /// The live pod that has this address to itself, or the first of several.
     pub fn holder(&self, address: IpAddr) -> Option<&Pod> {
-        let mut live = self.cluster.pods().values().filter(|pod| pod.is_live() && !pod.host_network);
-        live.find(|pod| pod.addresses.contains(&address))
+        let mut pods = self.cluster.pods().values().map(AsRef::as_ref);
+        pods.find(|pod: &&Pod| pod.is_live() && !pod.host_network && pod.addresses.contains(&address))
+    }
+
+    /// The policies in force, as they were written.
+    pub fn policies(&self) -> &BTreeMap<ObjectKey, serde_json::Value> {
+        &self.policies
+    }
+
+    /// Hosts outside the cluster.
+    pub fn externals(&self) -> &BTreeMap<String, Vec<IpAddr>> {
+        &self.externals
     }
 
     /// The cluster as it is now.
@@ -90,6 +99,7 @@ impl World {
             Action::CreatePod(pod) => self.put_pod(pod),
             Action::Delete { kind, namespace, name } => {
                 let key = ObjectKey::new(namespace, name);
+                self.policies.remove(&key);
                 present(self.cluster.remove_policy(&key), || format!("{kind} {key}"))
             }
             Action::DeletePod { namespace, name } => {
@@ -97,6 +107,7 @@ impl World {
                 present(self.cluster.remove_pod(&key), || format!("Pod {key}"))
             }
             Action::DeleteNamespace { name } => {
+                self.policies.retain(|key, _| key.namespace != *name);
                 present(self.cluster.remove_namespace(name), || format!("Namespace {name}"))
             }
             Action::CreateNamespace { name, labels } | Action::SetNamespaceLabels { name, labels } => {
@@ -173,6 +184,8 @@ impl World {
             addresses: spec.ips.clone(),
             host_network: spec.host_network,
             phase,
+            ready: true,
+            terminating: false,
             ports,
         });
         Ok(())
@@ -188,7 +201,14 @@ impl World {
             let reason = "it is not one policy".to_owned();
             return Err(WorldError::Refused { what: policy.to_string(), reason });
         }
-        reading.manifests.into_iter().for_each(|manifest| manifest.object.put_into(&mut self.cluster));
+        for manifest in reading.manifests {
+            let Object::NetworkPolicy(found) = &manifest.object else {
+                let reason = "it is no NetworkPolicy".to_owned();
+                return Err(WorldError::Refused { what: manifest.object.title(), reason });
+            };
+            self.policies.insert(found.key.clone(), policy.clone());
+            manifest.object.put_into(&mut self.cluster);
+        }
         Ok(())
     }
 
@@ -199,8 +219,9 @@ impl World {
         change: impl FnOnce(&mut Pod),
     ) -> Result<(), WorldError> {
         let key = ObjectKey::new(namespace, name);
-        let pod = self.cluster.pods().get(&key).cloned();
-        let mut pod = pod.ok_or_else(|| WorldError::Absent { what: format!("Pod {key}") })?;
+        let pod = self.cluster.pods().get(&key);
+        let pod = pod.ok_or_else(|| WorldError::Absent { what: format!("Pod {key}") })?;
+        let mut pod = Pod::clone(pod);
         change(&mut pod);
         self.cluster.put_pod(pod);
         Ok(())

@@ -31,7 +31,7 @@ impl<'a> Context<'a> {
     pub(super) fn new(survey: &'a Survey, judge: &'a Judge) -> Self {
         let mut pods: BTreeMap<&str, Vec<&Pod>> = BTreeMap::new();
         for pod in survey.cluster.pods().values().filter(|pod| pod.is_live()) {
-            pods.entry(&pod.key.namespace).or_default().push(pod);
+            pods.entry(&pod.key.namespace).or_default().push(pod.as_ref());
         }
         Self { survey, judge, pods }
     }
@@ -41,7 +41,7 @@ impl<'a> Context<'a> {
     }
 
     pub(super) fn policies(&self) -> impl Iterator<Item = &'a NetworkPolicy> {
-        self.cluster().policies().values()
+        self.cluster().policies().values().map(AsRef::as_ref)
     }
 
     /// Every rule that is in force.
@@ -72,6 +72,7 @@ impl<'a> Context<'a> {
             NamespaceScope::Own => namespace.name() == own,
             NamespaceScope::Matching(selector) => selector.matches(namespace.labels()),
         })
+        .map(AsRef::as_ref)
         .collect()
     }
 

@@ -140,7 +140,7 @@ fn reaches_dns(context: &Context<'_>, site: Site<'_>) -> bool {
 
 /// Pods that answer DNS: by the label that cluster add-ons give them, or by a port of that number.
 fn servers<'a>(context: &Context<'a>) -> Vec<&'a Pod> {
-    let pods = context.cluster().pods().values().filter(|pod| pod.is_endpoint());
+    let pods = context.cluster().pods().values().map(AsRef::as_ref).filter(|pod: &&Pod| pod.is_endpoint());
     let is_server = |pod: &&Pod| {
         let labelled = pod.labels.get("k8s-app").is_some_and(|app| app == "kube-dns");
         labelled || pod.ports.iter().any(|port| port.protocol == Protocol::Udp && port.port == DNS)

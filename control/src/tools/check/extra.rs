@@ -82,7 +82,7 @@ fn is_candidate(context: &Context<'_>, policy: &NetworkPolicy) -> bool {
 pub fn adds_nothing(cluster: &Cluster, policy: &NetworkPolicy) -> Result<bool, CompileError> {
     let pods = cluster.pods().values().filter(|pod| pod.key.namespace == policy.key.namespace);
     let selected = pods.filter(|pod| pod.is_endpoint() && policy.pod_selector.matches(&pod.labels));
-    let pods: Vec<&Pod> = selected.collect();
+    let pods: Vec<&Pod> = selected.map(AsRef::as_ref).collect();
     for egress in [false, true] {
         if policy.rules(egress).is_none() {
             continue;
@@ -102,7 +102,7 @@ fn one_direction(cluster: &Cluster, key: &ObjectKey, egress: bool) -> Cluster {
     let mut alone = cluster.clone();
     for policy in cluster.policies().values() {
         if policy.key.namespace == key.namespace {
-            let mut policy = policy.clone();
+            let mut policy = NetworkPolicy::clone(policy);
             policy.types.ingress &= !egress;
             policy.types.egress &= egress;
             alone.put_policy(policy);

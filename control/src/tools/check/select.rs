@@ -3,7 +3,7 @@
 use super::super::words;
 use super::context::{Site, alternatives};
 use super::{Code, Context, Finding, Level};
-use crate::model::{Namespace, NamespaceScope, NetworkPolicy, Peer, Pod, PodPeer, Selector};
+use crate::model::{NamespaceScope, NetworkPolicy, Peer, Pod, PodPeer, Selector};
 
 /// PG005: peers in namespaces that there are not.
 pub(super) fn check_namespaces(context: &Context<'_>, findings: &mut Vec<Finding>) {
@@ -15,7 +15,7 @@ pub(super) fn check_namespaces(context: &Context<'_>, findings: &mut Vec<Finding
         }
         let field = format!("{}.namespaceSelector", site.peer_field(at));
         let message = format!("no namespace matches: there is none with {}", words::selector(selector));
-        let labels = context.cluster().namespaces().values().map(Namespace::labels);
+        let labels = context.cluster().namespaces().values().map(|namespace| namespace.labels());
         let mut help =
             alternatives(selector, labels).unwrap_or_else(|| "no namespace has all of them".to_owned());
         let implied: Vec<&str> = context.cluster().implied_namespaces().collect();

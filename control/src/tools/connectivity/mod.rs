@@ -122,7 +122,7 @@ pub fn connectivity(
 /// The ports that are asked for at one destination.
 fn asked(judge: &Judge, port: &PortQuery, to: IpAddr) -> Option<Reach> {
     let pod = judge.name(to).and_then(|name| judge.cluster().pods().get(&name.parse().ok()?));
-    let ports = port.at(pod, to.is_ipv4());
+    let ports = port.at(pod.map(AsRef::as_ref), to.is_ipv4());
     let each = ports.into_iter().map(|(protocol, port)| Reach::of(protocol, port));
     each.reduce(|one, other| one.union(&other))
 }

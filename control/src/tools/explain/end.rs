@@ -127,7 +127,7 @@ impl End {
 
     /// The pod that policy takes it for.
     pub(crate) fn pod<'a>(&self, cluster: &'a Cluster) -> Option<&'a Pod> {
-        cluster.pods().get(&self.name.as_deref()?.parse().ok()?)
+        cluster.pods().get(&self.name.as_deref()?.parse().ok()?).map(AsRef::as_ref)
     }
 
     /// How it is called.

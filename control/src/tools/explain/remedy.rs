@@ -42,7 +42,8 @@ impl Remedy {
         match &self.change {
             Change::Policy(policy) => cluster.put_policy(policy.clone()),
             Change::Rule { policy, egress, rule } => {
-                if let Some(mut policy) = cluster.policies().get(policy).cloned() {
+                if let Some(policy) = cluster.policies().get(policy) {
+                    let mut policy = NetworkPolicy::clone(policy);
                     if *egress { &mut policy.egress } else { &mut policy.ingress }.push(rule.clone());
                     cluster.put_policy(policy);
                 }

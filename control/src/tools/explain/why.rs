@@ -48,7 +48,7 @@ pub(super) fn policies(case: &Case<'_>, egress: bool) -> Vec<PolicyReport> {
 /// The policies that isolate the subject in this direction.
 pub(super) fn isolating<'a>(case: &'a Case<'_>, egress: bool) -> impl Iterator<Item = &'a NetworkPolicy> {
     let subject = if egress { case.from } else { case.to }.pod(&case.survey.cluster);
-    let policies = case.survey.cluster.policies().values();
+    let policies = case.survey.cluster.policies().values().map(AsRef::as_ref);
     policies.filter(move |policy| {
         subject.is_some_and(|pod| {
             policy.key.namespace == pod.key.namespace
