@@ -163,6 +163,9 @@ impl Said {
         policies.dedup();
         let (reason, explanation) = match (causes.egress, causes.ingress) {
             (Cause::Itself, _) => ("itself", "A pod may always reach itself."),
+            (Cause::OwnNode, _) => {
+                ("own-node", "A pod may open connections to its own node (--egress-to-own-node allow).")
+            }
             (Cause::Rule(_), _) | (_, Cause::Rule(_)) => ("policy", "A rule allows it."),
             (_, Cause::OwnNode) => ("own-node", "A pod's own node may always reach it."),
             _ => ("not-isolated", "No policy isolates either end in this direction."),
