@@ -1,15 +1,11 @@
 //! Frames that no honest host writes, and a packet socket for all of them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use etherparse::{Icmpv6Type, PacketBuilder};
-use nix::ifaddrs::getifaddrs;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{
-    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recv, sendto, socket,
-};
+use podgate_control::net;
 pub use podgate_control::verify::frame::Route;
 use podgate_dataplane::mac::Mac;
 
@@ -17,68 +13,34 @@ use crate::Space;
 
 /// A packet socket on one device: whole frames, both ways.
 #[derive(Debug)]
-pub struct Wire {
-    socket: OwnedFd,
-    device: LinkAddr,
-}
+pub struct Wire(net::Wire);
 
 impl Wire {
     /// Opens `device` of `space`.
     #[track_caller]
     pub fn open(space: &Space, device: &str) -> Self {
-        let opened = space.run(|| {
-            // nix has no safe way to write a link address; the kernel's own list has what is needed.
-            let mut all = getifaddrs()?.filter(|found| found.interface_name == device);
-            let address = all.find_map(|found| found.address?.as_link_addr().copied());
-            let address = address.ok_or(nix::Error::ENODEV)?;
-            let flags = SockFlag::SOCK_CLOEXEC;
-            let socket = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll)?;
-            bind(socket.as_raw_fd(), &address)?;
-            Ok::<_, nix::Error>(Self { socket, device: address })
-        });
-        opened.unwrap_or_else(|errno| panic!("{} of {}: {errno}", device, space.name()))
+        Self(net::Wire::open(space.netns(), device).unwrap_or_else(|error| panic!("{error}")))
     }
 
     /// Sends a frame.
     #[track_caller]
     pub fn send(&self, frame: &[u8]) {
-        let sent = sendto(self.socket.as_raw_fd(), frame, &self.device, MsgFlags::empty());
-        sent.unwrap_or_else(|errno| panic!("cannot send a frame of {} bytes: {errno}", frame.len()));
+        let sent = self.0.send(frame);
+        sent.unwrap_or_else(|error| panic!("cannot send a frame of {} bytes: {error}", frame.len()));
     }
+}
 
-    /// Sends a frame; whether the device took it (a full queue does not).
-    pub fn try_send(&self, frame: &[u8]) -> bool {
-        sendto(self.socket.as_raw_fd(), frame, &self.device, MsgFlags::MSG_DONTWAIT).is_ok()
-    }
+impl Deref for Wire {
+    type Target = net::Wire;
 
-    /// Reads a frame into `buffer`, if one is there, and returns its length; what does not fit is cut off.
-    pub fn try_read(&self, buffer: &mut [u8]) -> Option<usize> {
-        recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT).ok()
-    }
-
-    /// Reads frames until one is wanted, at most for `at_most`.
-    pub fn find<T>(&self, at_most: Duration, mut wanted: impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
-        let deadline = Instant::now() + at_most;
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-            let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            if poll(&mut fds, left).unwrap_or(0) == 0 {
-                return None;
-            }
-            if let Ok(length) = recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty())
-                && let Some(found) = wanted(&buffer[..length])
-            {
-                return Some(found);
-            }
-        }
+    fn deref(&self) -> &net::Wire {
+        &self.0
     }
 }
 
 impl AsFd for Wire {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.0.as_fd()
     }
 }
 

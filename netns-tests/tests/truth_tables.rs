@@ -3,8 +3,12 @@
 
 use podgate_control::compile::{Compiled, Locality, Settings, compile};
 use podgate_control::oracle::{Flow, judge};
-use podgate_control::verify::{CaseFile, Judgement, Question, Report, World, questions, verify};
-use podgate_flowtable::{Addr, Epoch};
+use podgate_control::verify::{
+    Cable, CaseFile, Expectation, Flags, FlowItem, FlowVerdict, Forwarding, Judgement, Modes, Packet,
+    Question, Report, Step, Transport, World, questions, verify,
+};
+use podgate_dataplane::snapshot::Switches;
+use podgate_flowtable::{Addr, Epoch, Time};
 use podgate_netns_tests::cases::suite;
 
 /// How much was checked, so that nothing falls under the table. Nothing of it failed.
@@ -92,5 +96,90 @@ impl<'a> Judges<'a> {
         let flow = Flow { from: source, to: destination, protocol, port };
         let naive = judge(self.world.cluster(), &Locality::Everything, flow);
         assert_eq!(Judgement::of(naive.allows()), expected, "{what}, by the naive evaluator");
+    }
+}
+
+/// Every cell and probe turned round is a failure, and so is every packet: nothing is passed over.
+#[test]
+fn every_expectation_matters() {
+    let mut turned = 0;
+    for name in ["e2e", "edge", "recipes"] {
+        for mut file in suite(name) {
+            let wrong: usize = file.case.steps.iter_mut().map(turn_all).sum();
+            let report = verify(&[file]).unwrap_or_else(|errors| panic!("{errors:?}"));
+            assert_eq!(report.failures.len(), wrong, "{:?}", report.failures.first());
+            turned += wrong;
+        }
+    }
+    for file in suite("flows") {
+        for item in 0..file.case.steps[0].sequence.len() {
+            let mut file = file.clone();
+            let FlowItem::Packet { expect, .. } = &mut file.case.steps[0].sequence[item] else { continue };
+            *expect = FlowVerdict::Depends(Modes {
+                lenient: opposite(expect.forwarding(false)),
+                strict: opposite(expect.forwarding(true)),
+            });
+            let report = verify(&[file]).unwrap_or_else(|errors| panic!("{errors:?}"));
+            let modes = report.failures.iter().filter(|failure| failure.item == Some(item)).count();
+            assert!(modes >= 2, "item {item}: {:?}", report.failures);
+            turned += 1;
+        }
+    }
+    assert_eq!(turned, 9966 + 203 + 34);
+}
+
+/// Turns everything in a step round that can be otherwise; how many checks that is.
+fn turn_all(step: &mut Step) -> usize {
+    let mut turned = 0;
+    let other = |judgement| if judgement == Judgement::Allow { Judgement::Deny } else { Judgement::Allow };
+    for matrix in &mut step.matrices {
+        for (from, to, judgement) in matrix.cells().unwrap() {
+            if from == to {
+                continue;
+            }
+            let column = matrix.order.iter().position(|column| *column == to).unwrap();
+            let cell = if judgement == Judgement::Allow { "X" } else { "." };
+            matrix.rows.get_mut(&from.to_string()).unwrap().replace_range(column..=column, cell);
+            matrix.hand.set.push((from.to_string(), to.to_string(), other(judgement)));
+            turned += 1;
+        }
+    }
+    for probe in &mut step.probes {
+        turned += match probe.expect {
+            Expectation::Mixed => probe.backends.len(),
+            _ => 1,
+        };
+        probe.backends.values_mut().for_each(|judgement| *judgement = other(*judgement));
+        probe.recommended = probe.recommended.map(other);
+        probe.expect = match probe.expect {
+            Expectation::Allow => Expectation::Deny,
+            Expectation::Deny | Expectation::NoEndpoints => Expectation::Allow,
+            left => left,
+        };
+    }
+    turned
+}
+
+fn opposite(forwarding: Forwarding) -> Forwarding {
+    if forwarding == Forwarding::Forward { Forwarding::Drop } else { Forwarding::Forward }
+}
+
+/// What is recommended where the API leaves it open has a switch for those who want it otherwise.
+#[test]
+fn a_pod_reaches_its_own_node_if_that_is_switched_on() {
+    let cases = suite("edge");
+    let case = &cases.iter().find(|file| file.case.name == "edge-egress-to-own-node").unwrap().case;
+    let world = World::new(case).unwrap();
+    for (allow_egress_to_own_node, expected) in [(false, "drop drop"), (true, "forward drop")] {
+        let switches = Switches { allow_egress_to_own_node, ..Switches::default() };
+        let cable = Cable::new(&world, switches).unwrap();
+        let to = |node: &str| {
+            let (from, to) = world.ends(&"x/a".parse().unwrap(), &node.parse().unwrap(), None).unwrap();
+            let (protocol, flags) = (Transport::Tcp, Flags::SYN);
+            let packet = Packet { from, to, protocol, source_port: 4000, destination_port: 10250, flags };
+            cable.send(&world, &packet, Time::from_nanos(1)).forwarding
+        };
+        // x/a is on n1.
+        assert_eq!(format!("{} {}", to("node:n1"), to("node:n2")), expected);
     }
 }

@@ -7,8 +7,8 @@ use clap::Args;
 
 use super::status::Format;
 use super::survey::counted;
-use super::{Failure, Outcome};
-use crate::verify::{self, CaseError, CaseFile, Mode, NotShown, Report};
+use super::{Failure, Outcome, block_on};
+use crate::verify::{self, CaseError, CaseFile, LiveError, LiveOptions, Mode, NotShown, Report};
 
 /// Check that policies allow and deny what cases say: truth tables, probes, packet sequences.
 #[derive(Debug, Args)]
@@ -24,6 +24,15 @@ pub(super) struct VerifyArgs {
     /// Files with a case each, and directories of them.
     #[arg(required = true, value_name = "CASE")]
     paths: Vec<PathBuf>,
+    /// Build each case as a lab, and decide with real packets.
+    #[arg(long)]
+    live: bool,
+    /// What the labs of --live are called; by default, a name with this process's number.
+    #[arg(long, value_name = "NAME", requires = "live")]
+    name: Option<String>,
+    /// Where their gateways keep their files.
+    #[arg(long, default_value = "/run/podgate", value_name = "DIR", env = "PODGATE_RUN_DIR")]
+    run_dir: PathBuf,
     /// How to print it.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -31,7 +40,7 @@ pub(super) struct VerifyArgs {
 
 pub(super) fn run(args: &VerifyArgs) -> Outcome {
     let cases = verify::read(&args.paths).map_err(|errors| refused(&errors))?;
-    let report = decide(args, &cases).map_err(|errors| refused(&errors))?;
+    let report = decide(args, &cases)?;
     let mut out = std::io::stdout().lock();
     match args.output {
         Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
@@ -40,8 +49,16 @@ pub(super) fn run(args: &VerifyArgs) -> Outcome {
     if report.holds() { Ok(()) } else { Err(Failure::Code(1)) }
 }
 
-fn decide(_args: &VerifyArgs, cases: &[CaseFile]) -> Result<Report, Vec<CaseError>> {
-    verify::verify(cases)
+fn decide(args: &VerifyArgs, cases: &[CaseFile]) -> Result<Report, Failure> {
+    if !args.live {
+        return verify::verify(cases).map_err(|errors| refused(&errors));
+    }
+    let name = args.name.clone().unwrap_or_else(|| format!("verify-{}", std::process::id()));
+    let options = LiveOptions { name, run_dir: args.run_dir.clone() };
+    match block_on(verify::verify_live(cases, &options))? {
+        Err(LiveError::Cases(errors)) => Err(refused(&errors)),
+        other => Ok(other?),
+    }
 }
 
 /// Tells what is wrong with the cases, and that none was run.

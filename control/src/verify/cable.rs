@@ -2,12 +2,13 @@
 //! take them, and meet every gate on their way.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 
 use podgate_dataplane::events::{Event, EventKind};
 use podgate_dataplane::mac::Mac;
 use podgate_dataplane::snapshot::{Snapshot, Switches};
-use podgate_dataplane::tag::{Passage, PortId, Tag};
+use podgate_dataplane::tag::{MAX_PORTS, Passage, PortId, Tag};
 use podgate_dataplane::verdict::Verdict;
 use podgate_flowtable::{Epoch, FlowId, Time};
 
@@ -68,26 +69,43 @@ pub struct Journey {
     pub told: Vec<(String, Event)>,
 }
 
+/// Why a world cannot be put in force.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CableError {
+    /// It does not compile.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// A node has more pods than a gateway has ports.
+    #[error(
+        "node {node} has more pods than a gateway has ports ({}); put some on another node",
+        MAX_PORTS - 1
+    )]
+    Ports {
+        /// The node.
+        node: String,
+    },
+}
+
 impl Cable {
     /// Gateways that have just been started: connections from before are still taken up.
-    pub fn new(world: &World, switches: Switches) -> Result<Self, CompileError> {
+    pub fn new(world: &World, switches: Switches) -> Result<Self, CableError> {
         let mut cable = Self { nodes: BTreeMap::new(), switches, epoch: 0 };
         cable.publish(world)?;
         Ok(cable)
     }
 
     /// Puts the world as it is now in force, everywhere.
-    pub fn publish(&mut self, world: &World) -> Result<(), CompileError> {
+    pub fn publish(&mut self, world: &World) -> Result<(), CableError> {
         self.epoch += 1;
         let cluster = world.cluster();
         self.nodes.retain(|name, _| cluster.nodes().contains_key(name));
         for (name, node) in cluster.nodes() {
             let mut ports = self.nodes.get(name).map(|node| node.ports.clone()).unwrap_or_default();
             for key in pods_of(world, name) {
-                // As devices come: one that is known keeps its number.
-                let free = (1..).filter_map(PortId::new).find(|port| !ports.values().any(|p| p == port));
-                if let (false, Some(port)) = (ports.contains_key(&key), free) {
-                    ports.insert(key, port);
+                // As devices come: one that is known keeps its number, and none is given anew.
+                let next = ports.values().map(|port| port.number()).max().unwrap_or(0) + 1;
+                if let Entry::Vacant(new) = ports.entry(key) {
+                    new.insert(PortId::new(next).ok_or_else(|| CableError::Ports { node: name.clone() })?);
                 }
             }
             let assignments = assignments(world, &ports);

@@ -17,6 +17,7 @@
 //! run       cases decided in memory
 //! why       why it came out like that, in words
 //! report    what came of it
+//! live      cases decided by real packets
 //! ```
 
 mod address;
@@ -25,6 +26,7 @@ mod flow;
 mod format;
 pub mod frame;
 pub mod gate;
+mod live;
 mod matrix;
 mod question;
 mod read;
@@ -36,7 +38,7 @@ mod why;
 mod world;
 
 pub use address::{Address, AddressError, Family};
-pub use cable::{Cable, CableNode, Journey, Packet};
+pub use cable::{Cable, CableError, CableNode, Journey, Packet};
 pub use flow::{
     FlagError, Flags, FlowItem, FlowPacket, FlowProtocol, FlowVerdict, Forwarding, Modes, with_answers,
 };
@@ -44,6 +46,7 @@ pub use format::{
     Case, ClusterSpec, ExternalSpec, NamespaceSpec, NodeSpec, PodSpec, PortSpec, Provenance, ServicePort,
     ServiceSpec, TargetPort,
 };
+pub use live::{LiveError, LiveOptions, verify_live};
 pub use matrix::{Hand, Matrix, MatrixError};
 pub use question::{Fact, Origin, Question, QuestionError, Questions, questions};
 pub use read::{CaseError, CaseFile, Fault, ItemError, YamlError, parse_yaml, read};

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-use super::{Case, QuestionError, WorldError};
-use crate::compile::CompileError;
+use super::{CableError, Case, QuestionError, WorldError};
 use crate::source::{Directory, SourceError};
 
 /// A case and where it stands.
@@ -75,7 +74,7 @@ pub enum Fault {
     Item(#[from] ItemError),
     /// What the compiler refuses.
     #[error(transparent)]
-    Compile(#[from] CompileError),
+    Cable(#[from] CableError),
 }
 
 /// What is wrong with an item of a sequence.
