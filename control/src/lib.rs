@@ -9,6 +9,7 @@
 //! net      namespaces, links, bridges and qdiscs, over netlink
 //! lab      a node and its pods as network namespaces
 //! tools    what can be said of policies without a gateway
+//! verify   what policies must allow and deny, and whether they do
 //! agent    attach, publish, supervise
 //! api      the local socket: status, events and flows
 //! cli      one file a command
@@ -25,3 +26,4 @@ pub mod oracle;
 pub mod service;
 pub mod source;
 pub mod tools;
+pub mod verify;

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
-use podgate_flowtable::{Addr, Epoch};
+use podgate_flowtable::{Addr, Epoch, IpProtocol};
 
 use crate::mac::Mac;
-use crate::policy::{Endpoint, EndpointId, EndpointKind, EndpointMap, PolicyTable, RuleId};
+use crate::policy::{
+    Cause, Endpoint, EndpointId, EndpointKind, EndpointMap, PolicyTable, PolicyVerdict, RuleId,
+};
 use crate::service::Services;
 use crate::tag::{MAX_PORTS, PortId};
 
@@ -83,11 +85,15 @@ pub struct Switches {
     pub drop_tunnels_to_nodes: bool,
     /// Decide live flows again when policy changes, and cut those no longer allowed. On by default.
     pub recheck_live_flows: bool,
+    /// Let a pod open connections to its own node whatever policy says of its egress. Off by default:
+    /// the API leaves it open (the concept page's overview has such an exception, the reference of
+    /// `egress` has none).
+    pub allow_egress_to_own_node: bool,
 }
 
 impl Default for Switches {
     fn default() -> Self {
-        Self { drop_tunnels_to_nodes: true, recheck_live_flows: true }
+        Self { drop_tunnels_to_nodes: true, recheck_live_flows: true, allow_egress_to_own_node: false }
     }
 }
 
@@ -187,6 +193,25 @@ impl Snapshot {
                 same_family.copied().find_map(known)
             })
             .or_else(|| binding.addresses.iter().copied().find_map(known))
+    }
+
+    /// Whether a new flow may open: what policy says, and the switches.
+    #[inline]
+    pub fn decide(
+        &self,
+        source: &Endpoint,
+        destination: &Endpoint,
+        protocol: IpProtocol,
+        port: u16,
+    ) -> PolicyVerdict {
+        let verdict = self.policy.decide(source, destination, protocol, port);
+        if self.switches.allow_egress_to_own_node
+            && verdict.egress == Cause::DefaultDeny
+            && destination.kind == EndpointKind::OwnNode
+        {
+            return PolicyVerdict { egress: Cause::OwnNode, ingress: Cause::NotLocal };
+        }
+        verdict
     }
 
     /// Every bound port.

@@ -1,172 +1,79 @@
-//! Frames written and read as they are on the wire.
+//! Frames that no honest host writes, and a packet socket for all of them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use etherparse::{Icmpv6Type, IpNumber, PacketBuilder};
-use nix::ifaddrs::getifaddrs;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{
-    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recv, sendto, socket,
-};
+use etherparse::{Icmpv6Type, PacketBuilder};
+use podgate_control::net;
+pub use podgate_control::verify::frame::Route;
 use podgate_dataplane::mac::Mac;
 
 use crate::Space;
 
 /// A packet socket on one device: whole frames, both ways.
 #[derive(Debug)]
-pub struct Wire {
-    socket: OwnedFd,
-    device: LinkAddr,
-}
+pub struct Wire(net::Wire);
 
 impl Wire {
     /// Opens `device` of `space`.
     #[track_caller]
     pub fn open(space: &Space, device: &str) -> Self {
-        let opened = space.run(|| {
-            // nix has no safe way to write a link address; the kernel's own list has what is needed.
-            let mut all = getifaddrs()?.filter(|found| found.interface_name == device);
-            let address = all.find_map(|found| found.address?.as_link_addr().copied());
-            let address = address.ok_or(nix::Error::ENODEV)?;
-            let flags = SockFlag::SOCK_CLOEXEC;
-            let socket = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll)?;
-            bind(socket.as_raw_fd(), &address)?;
-            Ok::<_, nix::Error>(Self { socket, device: address })
-        });
-        opened.unwrap_or_else(|errno| panic!("{} of {}: {errno}", device, space.name()))
+        Self(net::Wire::open(space.netns(), device).unwrap_or_else(|error| panic!("{error}")))
     }
 
     /// Sends a frame.
     #[track_caller]
     pub fn send(&self, frame: &[u8]) {
-        let sent = sendto(self.socket.as_raw_fd(), frame, &self.device, MsgFlags::empty());
-        sent.unwrap_or_else(|errno| panic!("cannot send a frame of {} bytes: {errno}", frame.len()));
+        let sent = self.0.send(frame);
+        sent.unwrap_or_else(|error| panic!("cannot send a frame of {} bytes: {error}", frame.len()));
     }
+}
 
-    /// Sends a frame; whether the device took it (a full queue does not).
-    pub fn try_send(&self, frame: &[u8]) -> bool {
-        sendto(self.socket.as_raw_fd(), frame, &self.device, MsgFlags::MSG_DONTWAIT).is_ok()
-    }
+impl Deref for Wire {
+    type Target = net::Wire;
 
-    /// Reads a frame into `buffer`, if one is there, and returns its length; what does not fit is cut off.
-    pub fn try_read(&self, buffer: &mut [u8]) -> Option<usize> {
-        recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT).ok()
-    }
-
-    /// Reads frames until one is wanted, at most for `at_most`.
-    pub fn find<T>(&self, at_most: Duration, mut wanted: impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
-        let deadline = Instant::now() + at_most;
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-            let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            if poll(&mut fds, left).unwrap_or(0) == 0 {
-                return None;
-            }
-            if let Ok(length) = recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty())
-                && let Some(found) = wanted(&buffer[..length])
-            {
-                return Some(found);
-            }
-        }
+    fn deref(&self) -> &net::Wire {
+        &self.0
     }
 }
 
 impl AsFd for Wire {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.0.as_fd()
     }
-}
-
-/// Who a frame is from and for, as it claims.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Route {
-    /// Source MAC address.
-    pub from_mac: Mac,
-    /// Destination MAC address.
-    pub to_mac: Mac,
-    /// Source address.
-    pub from: IpAddr,
-    /// Destination address; of the same family.
-    pub to: IpAddr,
 }
 
 /// Everybody on the link.
 pub const BROADCAST: Mac = Mac([0xff; 6]);
 
-impl Route {
-    /// A UDP datagram.
-    pub fn udp(&self, from_port: u16, to_port: u16, payload: &[u8]) -> Vec<u8> {
-        let link = PacketBuilder::ethernet2(self.from_mac.0, self.to_mac.0);
-        let transport = match (self.from, self.to) {
-            (IpAddr::V4(from), IpAddr::V4(to)) => link.ipv4(from.octets(), to.octets(), 64),
-            (IpAddr::V6(from), IpAddr::V6(to)) => link.ipv6(from.octets(), to.octets(), 64),
-            families => panic!("{families:?}"),
-        }
-        .udp(from_port, to_port);
-        let mut frame = Vec::with_capacity(transport.size(payload.len()));
-        transport.write(&mut frame, payload).expect("a vector takes all");
-        frame
-    }
+/// A neighbour advertisement (RFC 4861, 4.4) that says `target` is at `at`.
+#[track_caller]
+pub fn advertisement(route: &Route, target: Ipv6Addr, at: Mac) -> Vec<u8> {
+    let mut payload = target.octets().to_vec();
+    payload.extend([2, 1]);
+    payload.extend(at.0);
+    icmpv6(route, 136, [0x20, 0, 0, 0], &payload)
+}
 
-    /// A packet of any protocol, its payload given whole.
-    pub fn packet(&self, protocol: IpNumber, payload: &[u8]) -> Vec<u8> {
-        let link = PacketBuilder::ethernet2(self.from_mac.0, self.to_mac.0);
-        let network = match (self.from, self.to) {
-            (IpAddr::V4(from), IpAddr::V4(to)) => link.ipv4(from.octets(), to.octets(), 64),
-            (IpAddr::V6(from), IpAddr::V6(to)) => link.ipv6(from.octets(), to.octets(), 255),
-            families => panic!("{families:?}"),
-        };
-        let mut frame = Vec::new();
-        network.write(&mut frame, protocol, payload).expect("a vector takes all");
-        frame
-    }
+/// A router advertisement (RFC 4861, 4.2): send everything to me, for half an hour.
+#[track_caller]
+pub fn router_advertisement(route: &Route) -> Vec<u8> {
+    let mut payload = vec![0; 8];
+    payload.extend([1, 1]);
+    payload.extend(route.from_mac.0);
+    icmpv6(route, 134, [64, 0, 0x07, 0x08], &payload)
+}
 
-    /// An SCTP INIT chunk (RFC 9260, 3.3.2). Its CRC is not filled in: no kernel here reads it.
-    pub fn sctp_init(&self, from_port: u16, to_port: u16) -> Vec<u8> {
-        let mut payload = Vec::new();
-        payload.extend(from_port.to_be_bytes());
-        payload.extend(to_port.to_be_bytes());
-        payload.extend([0; 8]);
-        payload.extend([1, 0, 0, 20]);
-        payload.extend(0x1234_5678_u32.to_be_bytes());
-        payload.extend(65535_u32.to_be_bytes());
-        payload.extend([0, 1, 0, 1]);
-        payload.extend(1_u32.to_be_bytes());
-        self.packet(IpNumber::SCTP, &payload)
-    }
-
-    /// A neighbour advertisement (RFC 4861, 4.4) that says `target` is at `at`.
-    #[track_caller]
-    pub fn advertisement(&self, target: Ipv6Addr, at: Mac) -> Vec<u8> {
-        let mut payload = target.octets().to_vec();
-        payload.extend([2, 1]);
-        payload.extend(at.0);
-        self.icmpv6(136, [0x20, 0, 0, 0], &payload)
-    }
-
-    /// A router advertisement (RFC 4861, 4.2): send everything to me, for half an hour.
-    #[track_caller]
-    pub fn router_advertisement(&self) -> Vec<u8> {
-        let mut payload = vec![0; 8];
-        payload.extend([1, 1]);
-        payload.extend(self.from_mac.0);
-        self.icmpv6(134, [64, 0, 0x07, 0x08], &payload)
-    }
-
-    #[track_caller]
-    fn icmpv6(&self, type_u8: u8, bytes5to8: [u8; 4], payload: &[u8]) -> Vec<u8> {
-        let (IpAddr::V6(from), IpAddr::V6(to)) = (self.from, self.to) else { panic!("IPv6 only") };
-        let link = PacketBuilder::ethernet2(self.from_mac.0, self.to_mac.0);
-        let kind = Icmpv6Type::Unknown { type_u8, code_u8: 0, bytes5to8 };
-        let transport = link.ipv6(from.octets(), to.octets(), 255).icmpv6(kind);
-        let mut frame = Vec::new();
-        transport.write(&mut frame, payload).expect("a vector takes all");
-        frame
-    }
+#[track_caller]
+fn icmpv6(route: &Route, type_u8: u8, bytes5to8: [u8; 4], payload: &[u8]) -> Vec<u8> {
+    let (IpAddr::V6(from), IpAddr::V6(to)) = (route.from, route.to) else { panic!("IPv6 only") };
+    let link = PacketBuilder::ethernet2(route.from_mac.0, route.to_mac.0);
+    let kind = Icmpv6Type::Unknown { type_u8, code_u8: 0, bytes5to8 };
+    let transport = link.ipv6(from.octets(), to.octets(), 255).icmpv6(kind);
+    let mut frame = Vec::new();
+    transport.write(&mut frame, payload).expect("a vector takes all");
+    frame
 }
 
 /// What an ARP packet says.

@@ -1,7 +1,7 @@
 //! Namespaces, pods, traffic and faults for the live tests.
 //!
 //! ```text
-//! cases      truth tables of NetworkPolicy, read from `cases/`
+//! cases      the project's own cases, for `podgate verify`
 //! turn       which tests may share the machine, and which want it alone
 //! name       names that no other test has
 //! space      a network namespace to run things in
@@ -20,7 +20,6 @@
 //! rough      a line that loses, repeats and overtakes
 //! footprint  what a namespace looks like, to compare before and after
 //! foreign    other people's BPF programs
-//! gate       the step without devices, for simulations and benches
 //! ```
 //!
 //! Everything here panics where a test could not go on: the message is for whoever reads the
@@ -32,7 +31,6 @@ pub mod events;
 pub mod footprint;
 pub mod foreign;
 pub mod frame;
-pub mod gate;
 pub mod gateway;
 pub mod lab;
 pub mod manifest;
@@ -47,9 +45,10 @@ pub mod traffic;
 pub mod turn;
 pub mod wait;
 
+pub use podgate_control::verify::gate::{self, GateState};
+
 pub use events::Events;
 pub use footprint::Footprint;
-pub use gate::GateState;
 pub use gateway::Gateway;
 pub use lab::TestLab;
 pub use node::Node;

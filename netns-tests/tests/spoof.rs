@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use podgate_dataplane::mac::Mac;
-use podgate_netns_tests::frame::{Arp, BROADCAST, Route, Wire, tagged};
+use podgate_netns_tests::frame::{Arp, BROADCAST, Route, Wire, advertisement, router_advertisement, tagged};
 use podgate_netns_tests::traffic::{Sink, ping};
 use podgate_netns_tests::{Gateway, Node, Pod, Turn, wait_until};
 
@@ -164,13 +164,13 @@ fn forged_neighbour_discovery_is_dropped() {
     let to_all = Route { to_mac: Mac([0x33, 0x33, 0, 0, 0, 1]), to: all_nodes.into(), ..route };
     let mut frames = Vec::new();
     for target in [friend.v6, Node::V6, friend.link_local()] {
-        frames.push(route.advertisement(target, villain.mac));
-        frames.push(to_all.advertisement(target, villain.mac));
+        frames.push(advertisement(&route, target, villain.mac));
+        frames.push(advertisement(&to_all, target, villain.mac));
     }
-    frames.push(route.advertisement(villain.v6, friend.mac));
+    frames.push(advertisement(&route, villain.v6, friend.mac));
     // A router advertisement: whoever believes it sends everything to the villain.
     let own_link_local = villain.link_local().into();
-    frames.push(Route { from: own_link_local, ..to_all }.router_advertisement());
+    frames.push(router_advertisement(&Route { from: own_link_local, ..to_all }));
     scene.assert_dropped("spoofed-nd", &frames);
 }
 

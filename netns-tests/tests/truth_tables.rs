@@ -1,97 +1,67 @@
-//! Every case of the truth tables against the compiled table: as one who sees all, and as the
-//! nodes see it, each its own pods.
-
-use std::net::IpAddr;
+//! Every case of the truth tables in memory: by the step, as `podgate verify` decides; by the compiled
+//! table alone, as one who sees all and as the nodes see it; and by the naive evaluator.
 
 use podgate_control::compile::{Compiled, Locality, Settings, compile};
 use podgate_control::oracle::{Flow, judge};
-use podgate_flowtable::{Addr, Epoch};
-use podgate_netns_tests::cases::{
-    Address, Case, Expectation, Family, Judgement, Step, Transport, World, directory, read_all,
+use podgate_control::verify::{
+    Cable, CaseFile, Expectation, Flags, FlowItem, FlowVerdict, Forwarding, Judgement, Modes, Packet,
+    Question, Report, Step, Transport, World, questions, verify,
 };
+use podgate_dataplane::snapshot::Switches;
+use podgate_flowtable::{Addr, Epoch, Time};
+use podgate_netns_tests::cases::suite;
 
-/// How much was checked; so that nothing falls under the table.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Count {
-    cases: usize,
-    steps: usize,
-    cells: usize,
-    probes: usize,
-    /// Of the probes, those where the API leaves it open and podgate's choice is checked.
-    undefined: usize,
-    /// Probes to a Service, which are not judged here: translation comes before policy.
-    services: usize,
+/// How much was checked, so that nothing falls under the table. Nothing of it failed.
+fn counted(cases: usize, cells: usize, probes: usize, services: usize, undefined: usize) -> Report {
+    let checks = cells + probes + services;
+    Report { cases, checks, cells, probes, services, undefined, ..Report::default() }
 }
 
 #[test]
 fn e2e() {
-    let expected = Count { cases: 48, steps: 58, cells: 6075, probes: 32, undefined: 0, services: 0 };
-    assert_eq!(run("e2e"), expected);
+    assert_eq!(run("e2e", 58), counted(48, 6075, 32, 0, 0));
 }
 
 #[test]
 fn edge() {
-    let expected = Count { cases: 55, steps: 59, cells: 5139, probes: 102, undefined: 1, services: 4 };
-    assert_eq!(run("edge"), expected);
+    assert_eq!(run("edge", 59), counted(55, 5139, 106, 4, 1));
 }
 
 #[test]
 fn recipes() {
-    let expected = Count { cases: 14, steps: 19, cells: 0, probes: 26, undefined: 1, services: 38 };
-    assert_eq!(run("recipes"), expected);
+    assert_eq!(run("recipes", 19), counted(14, 0, 64, 38, 1));
 }
 
 #[test]
 fn cyclonus() {
-    let expected = Count { cases: 110, steps: 116, cells: 56490, probes: 0, undefined: 0, services: 0 };
-    assert_eq!(run("cyclonus"), expected);
+    assert_eq!(run("cyclonus", 116), counted(110, 56490, 0, 0, 0));
 }
 
+/// 34 packets in each of two modes.
 #[test]
-fn flow_sequences_can_be_read() {
-    let cases = read_all(&directory().join("flows")).unwrap();
-    let items: usize = cases.iter().flat_map(|case| &case.steps).map(|step| step.sequence.len()).sum();
-    assert_eq!((cases.len(), items), (9, 41));
-    for case in &cases {
-        World::new(case).unwrap_or_else(|error| panic!("{}: {error}", case.name));
-    }
+fn flows() {
+    let expected = Report { cases: 9, checks: 68, packets: 68, ..Report::default() };
+    assert_eq!(run("flows", 9), expected);
 }
 
-fn run(suite: &str) -> Count {
-    let mut count = Count::default();
-    for case in read_all(&directory().join(suite)).unwrap() {
-        count.cases += 1;
-        let mut world = World::new(&case).unwrap_or_else(|error| panic!("{}: {error}", case.name));
-        for step in &case.steps {
-            for action in &step.actions {
-                world.apply(action).unwrap_or_else(|error| panic!("{} step {}: {error}", case.name, step.id));
-            }
-            count.steps += 1;
-            check(&case, step, &world, &mut count);
-        }
-    }
-    count
+fn run(name: &str, steps: usize) -> Report {
+    let cases = suite(name);
+    assert_eq!(cases.iter().map(|file| file.case.steps.len()).sum::<usize>(), steps);
+    cases.iter().for_each(cross_check);
+    verify(&cases).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
-fn check(case: &Case, step: &Step, world: &World, count: &mut Count) {
-    let judges = Judges::new(world);
-    let place = format!("{} step {}", case.name, step.id);
-    for matrix in &step.matrices {
-        for (from, to, expected) in matrix.cells().unwrap_or_else(|error| panic!("{place}: {error}")) {
-            judges.check(&place, &from, &to, (matrix.protocol, matrix.port), matrix.family, expected);
-            count.cells += 1;
+/// The step is given every connection alone, so what it says has to be what the table says.
+fn cross_check(file: &CaseFile) {
+    let mut world = World::new(&file.case).unwrap();
+    for step in &file.case.steps {
+        let place = format!("{} step {}", file.path.display(), step.id);
+        for action in &step.actions {
+            world.apply(action).unwrap_or_else(|error| panic!("{place}: {error}"));
         }
-    }
-    for probe in &step.probes {
-        if matches!(probe.to, Address::Service(_)) {
-            count.services += 1;
-            continue;
-        }
-        let expected = probe.judgement().unwrap_or_else(|| panic!("{place}: {} has no verdict", probe.to));
-        let what = (probe.protocol, probe.port.unwrap_or(0));
-        judges.check(&place, &probe.from, &probe.to, what, probe.family, expected);
-        count.probes += 1;
-        count.undefined += usize::from(probe.expect == Expectation::Undefined);
+        let judges = Judges::new(&world);
+        let asked = questions(step, &world).unwrap_or_else(|error| panic!("{place}: {error}"));
+        asked.connections.iter().for_each(|question| judges.check(&place, question));
     }
 }
 
@@ -112,28 +82,104 @@ impl<'a> Judges<'a> {
         Self { world, everything: compiled(Locality::Everything), nodes: nodes.collect() }
     }
 
-    fn check(
-        &self,
-        place: &str,
-        from: &Address,
-        to: &Address,
-        (transport, port): (Transport, u16),
-        family: Option<Family>,
-        expected: Judgement,
-    ) {
-        let resolve =
-            |address| self.world.resolve(address, family).unwrap_or_else(|error| panic!("{place}: {error}"));
-        let (source, destination): (IpAddr, IpAddr) = (resolve(from), resolve(to));
-        let protocol = transport.ip_protocol(source.is_ipv6());
+    fn check(&self, place: &str, question: &Question) {
+        let Question { source, destination, expected, .. } = *question;
+        let protocol = question.protocol.ip_protocol(source.is_ipv6());
+        let port = question.packet_port();
         let decide = |compiled: &Compiled| {
             compiled.decide(Addr::from(source), Addr::from(destination), protocol, port).allows()
         };
-        let what = format!("{place}: {from} to {to} by {transport:?} {port}");
+        let what = format!("{place}: {question:?}");
         assert_eq!(Judgement::of(decide(&self.everything)), expected, "{what}, as one who sees all");
         // The source's node judges egress, the destination's ingress; each leaves the rest alone.
         assert_eq!(Judgement::of(self.nodes.iter().all(decide)), expected, "{what}, as the nodes see it");
         let flow = Flow { from: source, to: destination, protocol, port };
         let naive = judge(self.world.cluster(), &Locality::Everything, flow);
         assert_eq!(Judgement::of(naive.allows()), expected, "{what}, by the naive evaluator");
+    }
+}
+
+/// Every cell and probe turned round is a failure, and so is every packet: nothing is passed over.
+#[test]
+fn every_expectation_matters() {
+    let mut turned = 0;
+    for name in ["e2e", "edge", "recipes"] {
+        for mut file in suite(name) {
+            let wrong: usize = file.case.steps.iter_mut().map(turn_all).sum();
+            let report = verify(&[file]).unwrap_or_else(|errors| panic!("{errors:?}"));
+            assert_eq!(report.failures.len(), wrong, "{:?}", report.failures.first());
+            turned += wrong;
+        }
+    }
+    for file in suite("flows") {
+        for item in 0..file.case.steps[0].sequence.len() {
+            let mut file = file.clone();
+            let FlowItem::Packet { expect, .. } = &mut file.case.steps[0].sequence[item] else { continue };
+            *expect = FlowVerdict::Depends(Modes {
+                lenient: opposite(expect.forwarding(false)),
+                strict: opposite(expect.forwarding(true)),
+            });
+            let report = verify(&[file]).unwrap_or_else(|errors| panic!("{errors:?}"));
+            let modes = report.failures.iter().filter(|failure| failure.item == Some(item)).count();
+            assert!(modes >= 2, "item {item}: {:?}", report.failures);
+            turned += 1;
+        }
+    }
+    assert_eq!(turned, 9966 + 203 + 34);
+}
+
+/// Turns everything in a step round that can be otherwise; how many checks that is.
+fn turn_all(step: &mut Step) -> usize {
+    let mut turned = 0;
+    let other = |judgement| if judgement == Judgement::Allow { Judgement::Deny } else { Judgement::Allow };
+    for matrix in &mut step.matrices {
+        for (from, to, judgement) in matrix.cells().unwrap() {
+            if from == to {
+                continue;
+            }
+            let column = matrix.order.iter().position(|column| *column == to).unwrap();
+            let cell = if judgement == Judgement::Allow { "X" } else { "." };
+            matrix.rows.get_mut(&from.to_string()).unwrap().replace_range(column..=column, cell);
+            matrix.hand.set.push((from.to_string(), to.to_string(), other(judgement)));
+            turned += 1;
+        }
+    }
+    for probe in &mut step.probes {
+        turned += match probe.expect {
+            Expectation::Mixed => probe.backends.len(),
+            _ => 1,
+        };
+        probe.backends.values_mut().for_each(|judgement| *judgement = other(*judgement));
+        probe.recommended = probe.recommended.map(other);
+        probe.expect = match probe.expect {
+            Expectation::Allow => Expectation::Deny,
+            Expectation::Deny | Expectation::NoEndpoints => Expectation::Allow,
+            left => left,
+        };
+    }
+    turned
+}
+
+fn opposite(forwarding: Forwarding) -> Forwarding {
+    if forwarding == Forwarding::Forward { Forwarding::Drop } else { Forwarding::Forward }
+}
+
+/// What is recommended where the API leaves it open has a switch for those who want it otherwise.
+#[test]
+fn a_pod_reaches_its_own_node_if_that_is_switched_on() {
+    let cases = suite("edge");
+    let case = &cases.iter().find(|file| file.case.name == "edge-egress-to-own-node").unwrap().case;
+    let world = World::new(case).unwrap();
+    for (allow_egress_to_own_node, expected) in [(false, "drop drop"), (true, "forward drop")] {
+        let switches = Switches { allow_egress_to_own_node, ..Switches::default() };
+        let cable = Cable::new(&world, switches).unwrap();
+        let to = |node: &str| {
+            let (from, to) = world.ends(&"x/a".parse().unwrap(), &node.parse().unwrap(), None).unwrap();
+            let (protocol, flags) = (Transport::Tcp, Flags::SYN);
+            let packet = Packet { from, to, protocol, source_port: 4000, destination_port: 10250, flags };
+            cable.send(&world, &packet, Time::from_nanos(1)).forwarding
+        };
+        // x/a is on n1.
+        assert_eq!(format!("{} {}", to("node:n1"), to("node:n2")), expected);
     }
 }

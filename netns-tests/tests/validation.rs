@@ -5,7 +5,8 @@
 use std::path::Path;
 
 use podgate_control::source::{Reading, Strictness, read_manifests};
-use podgate_netns_tests::cases::{directory, parse_yaml};
+use podgate_control::verify::parse_yaml;
+use podgate_netns_tests::cases::directory;
 use serde::Deserialize;
 
 #[derive(Deserialize)]

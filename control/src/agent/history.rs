@@ -51,9 +51,9 @@ impl History {
 
 /// Two clocks at one moment, to tell the wall-clock time of an event.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clocks {
-    pub(super) monotonic: Time,
-    pub(super) wall: SystemTime,
+pub(crate) struct Clocks {
+    pub(crate) monotonic: Time,
+    pub(crate) wall: SystemTime,
 }
 
 impl Clocks {
@@ -65,7 +65,7 @@ impl Clocks {
 }
 
 /// An event in words, with the names of the snapshot it was decided by.
-pub(super) fn record(
+pub(crate) fn record(
     event: &Event,
     snapshot: Option<&Snapshot>,
     device: Option<&str>,
@@ -169,6 +169,9 @@ impl Said {
         policies.dedup();
         let (reason, explanation) = match (causes.egress, causes.ingress) {
             (Cause::Itself, _) => ("itself", "A pod may always reach itself."),
+            (Cause::OwnNode, _) => {
+                ("own-node", "A pod may open connections to its own node (--egress-to-own-node allow).")
+            }
             (Cause::Rule(_), _) | (_, Cause::Rule(_)) => ("policy", "A rule allows it."),
             (_, Cause::OwnNode) => ("own-node", "A pod's own node may always reach it."),
             _ => ("not-isolated", "No policy isolates either end in this direction."),

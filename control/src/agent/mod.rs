@@ -55,6 +55,7 @@ pub use flow_options::{FlowCapacity, FlowOptions, NoCapacity};
 pub use flows::FlowReader;
 pub use gateway::{Gateway, PublishError};
 pub use history::History;
+pub(crate) use history::{Clocks, record};
 pub use home::HomeError;
 pub use options::{OnExit, RunOptions, ServiceMode};
 pub use paths::{NameError, Paths, PinsError, check_name, list_instances};

@@ -1,6 +1,6 @@
 //! What a gateway can be told, on `run` and on `lab up` alike.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use podgate_dataplane::snapshot::Switches;
@@ -34,6 +34,9 @@ pub(super) struct GatewayArgs {
     /// Tunnels (VXLAN, Geneve, IPIP, GRE, WireGuard) from pods to node addresses.
     #[arg(long, value_enum, default_value_t = Tunnels::Drop)]
     tunnels_to_nodes: Tunnels,
+    /// Connections that a pod opens to its own node, where egress policy does not allow them.
+    #[arg(long, value_enum, default_value_t = OwnNodeEgress::Deny)]
+    egress_to_own_node: OwnNodeEgress,
     /// Broadcast and multicast frames that a pod may send a second.
     #[arg(long, default_value_t = 400, value_name = "N")]
     broadcast_pps: u32,
@@ -74,6 +77,14 @@ enum Tunnels {
     Allow,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum OwnNodeEgress {
+    /// Drop them, as policy says.
+    Deny,
+    /// Let them pass: the API leaves it open.
+    Allow,
+}
+
 impl GatewayArgs {
     /// Options for a gateway called `name` on `bridge`.
     pub(super) fn options(self, name: String, bridge: String, manifests: Vec<PathBuf>) -> RunOptions {
@@ -89,6 +100,7 @@ impl GatewayArgs {
             switches: Switches {
                 drop_tunnels_to_nodes: self.tunnels_to_nodes == Tunnels::Drop,
                 recheck_live_flows: self.live_connections == LiveConnections::Recheck,
+                allow_egress_to_own_node: self.egress_to_own_node == OwnNodeEgress::Allow,
             },
             services: self.services,
             flows: self.flows.options(),
@@ -115,10 +127,10 @@ impl GatewayArgs {
         add("--live-connections", word(&self.live_connections));
         add("--services", word(&self.services));
         add("--tunnels-to-nodes", word(&self.tunnels_to_nodes));
+        add("--egress-to-own-node", word(&self.egress_to_own_node));
         add("--broadcast-pps", self.broadcast_pps.to_string());
         add("--heavy-pps", self.heavy_pps.to_string());
         add("--min-gso", self.min_gso.to_string());
-        add("--run-dir", display(&self.run_dir));
         arguments.extend(self.flows.to_arguments());
         arguments
     }
@@ -126,10 +138,6 @@ impl GatewayArgs {
 
 fn word(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-}
-
-fn display(path: &Path) -> String {
-    path.display().to_string()
 }
 
 /// The word for what happens at the end.

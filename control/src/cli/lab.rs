@@ -1,9 +1,10 @@
 //! `podgate lab`: a node and its pods as network namespaces, with the gateway running on it.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
@@ -14,16 +15,11 @@ use super::status::Format;
 use super::survey::refused;
 use super::{Failure, Outcome, block_on, table};
 use crate::agent::{self, Paths};
-use crate::lab::{DEFAULT_DIRECTORY, Lab, LabHost, LabOptions, ListenPort, PodSpec, Protocol, responder};
+use crate::lab::{Lab, LabHost, LabOptions, ListenPort, PodSpec, Protocol, responder};
 use crate::model::{self, Cluster};
 use crate::source::{Directory, Workloads};
 
 pub(super) use crate::lab::responder::Arguments as ResponderArgs;
-
-/// The gateway among a lab's processes.
-const GATEWAY: &str = "gateway";
-/// The file of a lab's directory that says where its gateway keeps its own.
-const RUN_DIR: &str = "run-dir";
 
 /// A node and its pods as network namespaces, with the gateway running on it: real packets, no cluster.
 #[derive(Debug, Args)]
@@ -154,7 +150,7 @@ fn up(args: &UpArgs) -> Outcome {
     let lab = block_on(Lab::up(&args.name, &specs, &LabOptions::default()))??;
     if let Err(error) = start_gateway(&lab, args, &specs) {
         // Half a lab is no lab.
-        block_on(take_down(&args.name, &args.gateway.run_dir))??;
+        block_on(Lab::take_down(&args.name, &args.gateway.run_dir))??;
         return Err(error.into());
     }
     let mut out = std::io::stdout().lock();
@@ -201,31 +197,13 @@ fn pod_specs(cluster: &Cluster) -> Vec<PodSpec> {
 fn start_gateway(lab: &Lab, args: &UpArgs, specs: &[PodSpec]) -> anyhow::Result<()> {
     let pod_ips = lab.directory().join("pod-ips.yaml");
     std::fs::write(&pod_ips, assigned(lab, specs)).with_context(|| pod_ips.display().to_string())?;
-    let run_dir = std::path::absolute(&args.gateway.run_dir)?;
-    std::fs::write(lab.directory().join(RUN_DIR), run_dir.as_os_str().as_encoded_bytes())?;
-    let log_path = lab.directory().join("gateway.log");
-    let log = std::fs::File::create(&log_path).with_context(|| log_path.display().to_string())?;
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg("run").args(["--bridge", lab.bridge(), "--name", &args.name, "--on-exit", "detach"]);
+    let mut arguments: Vec<OsString> = Vec::new();
     for path in &args.paths {
-        command.arg("--manifests").arg(std::path::absolute(path)?);
+        arguments.extend(["--manifests".into(), std::path::absolute(path)?.into()]);
     }
-    command.arg("--workloads").arg("--pod-ips").arg(&pod_ips).args(args.gateway.to_arguments());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-    // Not in the group of whoever runs this: a Ctrl-C in a script would take the guard down later.
-    command.process_group(0);
-    let mut gateway = lab.spawn_in_node(GATEWAY, command)?;
-    // It says one line once policy is in force on every port, or ends without.
-    let mut line = String::new();
-    if let Some(said) = gateway.stdout.take() {
-        BufReader::new(said).read_line(&mut line)?;
-    }
-    if line.is_empty() {
-        let _ = gateway.wait();
-        let log = std::fs::read_to_string(&log_path).unwrap_or_default();
-        return Err(anyhow!("the lab's gateway did not start:\n{}", log.trim_end()));
-    }
-    Ok(())
+    arguments.extend(["--workloads".into(), "--pod-ips".into(), pod_ips.into()]);
+    arguments.extend(args.gateway.to_arguments().into_iter().map(OsString::from));
+    Ok(lab.start_gateway(&args.gateway.run_dir, &arguments)?)
 }
 
 /// Addresses of pods whose manifest has none, as `--pod-ips` reads them.
@@ -328,37 +306,10 @@ fn down(args: &DownArgs) -> Outcome {
             continue;
         }
         // Where its gateway was told to keep its files, whatever is said here.
-        let told =
-            Lab::open(&name).ok().and_then(|lab| std::fs::read_to_string(lab.directory().join(RUN_DIR)).ok());
-        let run_dir = told.map_or_else(|| args.run_dir.clone(), PathBuf::from);
-        block_on(take_down(&name, &run_dir))??;
+        let run_dir = Lab::gateway_run_dir(&name).unwrap_or_else(|| args.run_dir.clone());
+        block_on(Lab::take_down(&name, &run_dir))??;
         println!("lab {name} is down; nothing of it is left");
     }
-    Ok(())
-}
-
-/// The gateway first, so that it can take its own things down; then what it has left, if it was
-/// killed; then the lab, whatever became of the gateway's things.
-async fn take_down(name: &str, run_dir: &Path) -> anyhow::Result<()> {
-    let detached = take_gateway_down(name, run_dir).await;
-    Lab::down_named(Path::new(DEFAULT_DIRECTORY), name).await?;
-    // What all labs share goes with the last one.
-    for shared in [Path::new(DEFAULT_DIRECTORY), run_dir] {
-        let _ = std::fs::remove_dir(shared);
-    }
-    detached
-}
-
-async fn take_gateway_down(name: &str, run_dir: &Path) -> anyhow::Result<()> {
-    let paths = Paths::new(run_dir, name);
-    if let Ok(lab) = Lab::open(name) {
-        lab.stop_in_node(GATEWAY)?;
-        if let Ok(node) = lab.node() {
-            node.run_async(|| agent::detach(&paths, name))??;
-        }
-    }
-    // Where the node's namespace cannot be entered any more, its devices are gone with it.
-    agent::detach(&paths, name).await?;
     Ok(())
 }
 

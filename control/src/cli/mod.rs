@@ -20,6 +20,7 @@ mod status;
 mod survey;
 mod table;
 mod timeouts;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -58,6 +59,7 @@ enum Command {
     Check(check::CheckArgs),
     Diff(diff::DiffArgs),
     Explain(explain::ExplainArgs),
+    Verify(verify::VerifyArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:\n  podgate completions bash > /etc/bash_completion.d/podgate")]
     Completions {
@@ -99,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Connectivity(args) => connectivity::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Responder(args) => return lab::respond(&args),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();

@@ -32,7 +32,7 @@ use std::net::IpAddr;
 
 use podgate_dataplane::mac::Mac;
 use podgate_dataplane::policy::{
-    EndpointId, EndpointKind, EndpointMap, OverlappingSpans, PolicyVerdict, TableError,
+    Endpoint, EndpointId, EndpointKind, EndpointMap, OverlappingSpans, PolicyVerdict, TableError,
 };
 use podgate_dataplane::snapshot::{Isolation, Names, RuleName, Snapshot, Switches};
 use podgate_dataplane::tag::PortId;
@@ -234,11 +234,16 @@ impl Compiled {
     /// pod is local each has its own node: the one it is bound to.
     pub fn decide(&self, source: Addr, destination: Addr, protocol: IpProtocol, port: u16) -> PolicyVerdict {
         let mut from = self.snapshot.endpoints.resolve(source);
-        let to = self.snapshot.endpoints.resolve(destination);
-        let home = to.id.and_then(|id| self.homes.get(id.0 as usize).copied().flatten());
-        if from.kind == EndpointKind::OtherNode && from.id.is_some() && from.id == home {
+        let mut to = self.snapshot.endpoints.resolve(destination);
+        let home = |of: Endpoint| of.id.and_then(|id| self.homes.get(id.0 as usize).copied().flatten());
+        let is_home = |node: Endpoint, of| {
+            node.kind == EndpointKind::OtherNode && node.id.is_some() && node.id == home(of)
+        };
+        if is_home(from, to) {
             from.kind = EndpointKind::OwnNode;
+        } else if is_home(to, from) {
+            to.kind = EndpointKind::OwnNode;
         }
-        self.snapshot.policy.decide(&from, &to, protocol, port)
+        self.snapshot.decide(&from, &to, protocol, port)
     }
 }

@@ -75,8 +75,8 @@ async fn build_bridge(node: &Netlink, plan: &Plan) -> Result<Surroundings, LabEr
     };
     node.create_bridge(BRIDGE, &options).await?;
     let bridge = node.link_named(BRIDGE).await?.index;
-    for address in plan.gateway.addresses() {
-        node.add_address(bridge, alone(address)).await?;
+    for address in plan.gateway.addresses().iter().chain(&plan.node_addresses) {
+        node.add_address(bridge, alone(*address)).await?;
     }
     let on_link: Vec<IpNet> = plan.on_link().into_iter().collect();
     for destination in &on_link {

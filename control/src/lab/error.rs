@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::agent::DetachError;
 use crate::net::NetError;
 
 /// A lab could not be brought up, used or taken down.
@@ -139,6 +140,17 @@ pub enum LabError {
         /// What the system said.
         source: io::Error,
     },
+    /// The gateway did not start.
+    #[error("the gateway of lab {lab} did not start:\n{log}")]
+    Gateway {
+        /// The lab.
+        lab: String,
+        /// What it logged.
+        log: String,
+    },
+    /// What a gateway has left could not be taken down.
+    #[error(transparent)]
+    Detach(#[from] DetachError),
     /// Bringing up failed, and so did undoing it.
     #[error(
         "{cause}; and undoing what was done failed: {undoing}; `podgate lab down --name {lab}` tries again"

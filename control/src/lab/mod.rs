@@ -25,11 +25,13 @@
 //! responder   what runs in a pod: it says which pod it is
 //! teardown    all of it taken away
 //! node        the handle: open, list, run programs inside
+//! gateway     the gateway on the lab's bridge
 //! ```
 
 mod addressing;
 mod build;
 mod error;
+mod gateway;
 mod node;
 mod plan;
 mod process;

@@ -54,6 +54,9 @@ pub(super) struct Plan {
     pub(super) name: String,
     pub(super) node_netns: PathBuf,
     pub(super) gateway: Gateway,
+    /// Besides those of the gateway.
+    #[serde(default)]
+    pub(super) node_addresses: Vec<IpAddr>,
     pub(super) mtu: u32,
     pub(super) hosts: Vec<LabHost>,
 }
@@ -77,6 +80,9 @@ impl Plan {
             for address in given {
                 addresses.give(&reference, *address)?;
             }
+        }
+        for address in &options.node_addresses {
+            addresses.give("the node", *address)?;
         }
         let gateway = addresses.gateway()?;
         let mut names = Names::new(name);
@@ -127,13 +133,15 @@ impl Plan {
                 responder: None,
             });
         }
-        Ok(Self { name: name.into(), node_netns, gateway, mtu: options.mtu, hosts })
+        let node_addresses = options.node_addresses.clone();
+        Ok(Self { name: name.into(), node_netns, gateway, node_addresses, mtu: options.mtu, hosts })
     }
 
     /// The subnets that are on the link for all on the bridge.
     pub(super) fn on_link(&self) -> BTreeSet<IpNet> {
         let bridged = self.hosts.iter().filter(|host| host.is_bridged());
-        on_link(bridged.flat_map(|host| host.addresses.iter().copied()).chain(self.gateway.addresses()))
+        let given = bridged.flat_map(|host| &host.addresses).chain(&self.node_addresses).copied();
+        on_link(given.chain(self.gateway.addresses()))
     }
 
     /// Addresses that lie behind the node, though they may look as if they were on the link.

@@ -75,6 +75,8 @@ pub struct LabOptions {
     pub directory: PathBuf,
     /// Hosts outside the cluster.
     pub externals: Vec<ExternalSpec>,
+    /// Addresses that the node has on the bridge besides those that the lab chooses for it.
+    pub node_addresses: Vec<IpAddr>,
     /// The MTU of the bridge and of pods that ask for none, in bytes.
     pub mtu: u32,
     /// Who answers on the pods' ports.
@@ -110,6 +112,7 @@ impl Default for LabOptions {
         Self {
             directory: DEFAULT_DIRECTORY.into(),
             externals: Vec::new(),
+            node_addresses: Vec::new(),
             mtu: 1500,
             responders: Responders::Own,
         }

@@ -18,6 +18,7 @@
 //! ethtool    device features
 //! napi       threaded polling and interrupt deferral of a device's queues
 //! ports      the pod end of every bridge port
+//! wire       a packet socket on one device
 //! monitor    links and addresses as they change
 //! ```
 
@@ -36,6 +37,7 @@ mod ports;
 mod qdisc;
 mod route;
 mod sysctl;
+mod wire;
 
 pub use address::DeviceAddress;
 pub use create::{BridgeOptions, Snooping, VethEnd};
@@ -49,3 +51,4 @@ pub use netns::Netns;
 pub use ports::PodEnd;
 pub use qdisc::{Pfifo, Queueing};
 pub use route::{MarkRule, Neighbour, Route};
+pub use wire::Wire;

@@ -118,7 +118,8 @@ impl Directory {
         }
     }
 
-    fn texts(&self) -> Result<Texts, Vec<SourceError>> {
+    /// Every file and what it holds.
+    pub(crate) fn texts(&self) -> Result<Texts, Vec<SourceError>> {
         let mut attempt = 1;
         loop {
             match self.texts_now() {
@@ -228,7 +229,7 @@ impl Background {
 }
 
 /// Files and what they hold, in reading order.
-pub(super) type Texts = Vec<(PathBuf, Arc<[u8]>)>;
+pub(crate) type Texts = Vec<(PathBuf, Arc<[u8]>)>;
 
 struct Failure {
     path: PathBuf,

@@ -11,7 +11,8 @@ pub enum Cause {
     NotLocal,
     /// No policy isolates the pod in this direction.
     NotIsolated,
-    /// Traffic from the pod's own node is always allowed in (kubelet probes).
+    /// Traffic from the pod's own node is always allowed in (kubelet probes); out to it where the operator
+    /// has switched that on.
     OwnNode,
     /// A pod may always reach itself.
     Itself,

@@ -312,7 +312,7 @@ pub(super) fn decide(
         IpProtocol::TCP | IpProtocol::UDP | IpProtocol::SCTP => tuple.destination_port,
         _ => 0,
     };
-    let PolicyVerdict { egress, ingress } = snapshot.policy.decide(source, destination, tuple.protocol, port);
+    let PolicyVerdict { egress, ingress } = snapshot.decide(source, destination, tuple.protocol, port);
     Causes { egress, ingress }
 }
 

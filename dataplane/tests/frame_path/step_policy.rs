@@ -2,6 +2,7 @@
 
 use podgate_dataplane::events::EventKind;
 use podgate_dataplane::policy::{Cause, EndpointId};
+use podgate_dataplane::snapshot::Switches;
 use podgate_dataplane::tag::Tag;
 use podgate_dataplane::verdict::DropReason;
 use podgate_flowtable::{Direction, Epoch, TcpFlags};
@@ -9,7 +10,7 @@ use podgate_flowtable::{Direction, Epoch, TcpFlags};
 use crate::frames::{self, port};
 use crate::world::{
     DB, DB_FROM_OUTSIDE, DB_FROM_WEB, FREE, NODE_MAC, WEB, WEB_TO_DB, WEB_TO_OUTSIDE, World, from_pod, mac,
-    secs, to_pod,
+    policy, secs, snapshot, to_pod,
 };
 
 #[test]
@@ -206,4 +207,26 @@ fn a_segment_that_opens_nothing_has_no_flow() {
         &[],
     );
     world.send(&from_pod(WEB, mac(DB)).ip(&christmas)).dropped(DropReason::TcpInvalid);
+}
+
+#[test]
+fn a_pod_reaches_its_own_node_where_that_is_switched_on_and_no_other() {
+    let mut world = World::new();
+    let to_node = |node: &str| from_pod(WEB, NODE_MAC).ip(&frames::syn(("10.0.0.1", 40000), (node, 10250)));
+    world.send(&to_node("10.0.0.254")).denied(
+        DropReason::PolicyEgress,
+        Cause::DefaultDeny,
+        Cause::NotReached,
+    );
+    let switches = Switches { allow_egress_to_own_node: true, ..Switches::default() };
+    world.snapshot = Some(snapshot(2, policy(false), switches));
+    world.send(&to_node("10.0.0.254")).opened(Tag::from_pod(port(WEB)), Cause::OwnNode, Cause::NotLocal);
+    world.send(&to_node("192.168.0.2")).denied(
+        DropReason::PolicyEgress,
+        Cause::DefaultDeny,
+        Cause::NotReached,
+    );
+    // What a rule allows is still the rule's.
+    let to_db = from_pod(WEB, mac(DB)).ip(&frames::syn(("10.0.0.1", 40001), ("10.0.0.2", 5432)));
+    world.send(&to_db).opened(Tag::to_pod(port(DB)), WEB_TO_DB, DB_FROM_WEB);
 }

@@ -125,7 +125,7 @@ impl Ledger {
                 assert_eq!(bytes, frame.bytes, "only its tag changes: {seen}");
                 Some(out)
             }
-            Verdict::Drop(reason) => {
+            Verdict::Drop(reason) | Verdict::Reject(reason) => {
                 assert_ne!(expected, Expected::Forward, "{seen}");
                 assert_eq!(bytes, frame.bytes, "{seen}");
                 self.dropped(&seen, reason);

@@ -4,6 +4,8 @@
 use podgate_dataplane::counters::Counters;
 use podgate_dataplane::departures::Departures;
 use podgate_dataplane::events::EventRing;
+use podgate_dataplane::onward::Onward;
+use podgate_dataplane::service::Affinities;
 use podgate_dataplane::snapshot::Snapshot;
 use podgate_dataplane::step::Gate;
 use podgate_dataplane::tag::Tag;
@@ -14,7 +16,9 @@ pub struct GateState {
     /// Flows.
     pub flows: FlowTable,
     /// Fragmented datagrams.
-    pub fragments: FragmentTable,
+    pub fragments: FragmentTable<Onward>,
+    /// Clients of Services that keep their backend.
+    pub affinities: Affinities,
     /// Which pods put frames into the bridge, and when.
     pub departures: Departures,
     /// The worker's counters.
@@ -40,6 +44,7 @@ impl GateState {
         Self {
             flows: FlowTable::new(config).expect("a capacity that a table can have"),
             fragments: FragmentTable::new(64, config.secret).expect("as above"),
+            affinities: Affinities::new(64, config.secret.0[0]),
             departures: Departures::new(),
             counters: Counters::new(),
             events: EventRing::new(events),
@@ -52,6 +57,7 @@ impl GateState {
             snapshot: Some(snapshot),
             flows: &self.flows,
             fragments: &self.fragments,
+            affinities: &self.affinities,
             departures: &self.departures,
             counters: &self.counters,
             events: &self.events,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
-use podgate_control::model::{Cluster, ContainerPort, Namespace, Node, ObjectKey, Phase, Pod};
-use podgate_control::source::{Strictness, read_manifests};
+use crate::model::{Cluster, ContainerPort, Namespace, Node, ObjectKey, Phase, Pod};
+use crate::source::{Object, Strictness, read_manifests};
 
 use super::{Action, Address, Case, Family, PodSpec};
 
@@ -14,6 +14,7 @@ use super::{Action, Address, Case, Family, PodSpec};
 pub struct World {
     cluster: Cluster,
     externals: BTreeMap<String, Vec<IpAddr>>,
+    policies: BTreeMap<ObjectKey, serde_json::Value>,
 }
 
 /// Why a case does not make sense.
@@ -46,7 +47,8 @@ impl World {
     pub fn new(case: &Case) -> Result<Self, WorldError> {
         let spec = &case.cluster;
         let externals = spec.externals.iter().map(|external| (external.name.clone(), external.ips.clone()));
-        let mut world = Self { cluster: Cluster::new(), externals: externals.collect() };
+        let externals = externals.collect();
+        let mut world = Self { cluster: Cluster::new(), externals, policies: BTreeMap::new() };
         for (name, namespace) in &spec.namespaces {
             world.cluster.put_namespace(Namespace::new(name, namespace.labels.clone()));
         }
@@ -60,10 +62,29 @@ impl World {
         for pod in &spec.pods {
             world.put_pod(pod)?;
         }
+        for service in &spec.services {
+            world.cluster.put_service(service.object()?);
+        }
         for policy in &case.policies {
             world.put_policy(policy)?;
         }
         Ok(world)
+    }
+
+    /// The live pod that has this address to itself, or the first of several.
+    pub fn holder(&self, address: IpAddr) -> Option<&Pod> {
+        let mut pods = self.cluster.pods().values().map(AsRef::as_ref);
+        pods.find(|pod: &&Pod| pod.is_live() && !pod.host_network && pod.addresses.contains(&address))
+    }
+
+    /// The policies in force, as they were written.
+    pub fn policies(&self) -> &BTreeMap<ObjectKey, serde_json::Value> {
+        &self.policies
+    }
+
+    /// Hosts outside the cluster.
+    pub fn externals(&self) -> &BTreeMap<String, Vec<IpAddr>> {
+        &self.externals
     }
 
     /// The cluster as it is now.
@@ -78,6 +99,7 @@ impl World {
             Action::CreatePod(pod) => self.put_pod(pod),
             Action::Delete { kind, namespace, name } => {
                 let key = ObjectKey::new(namespace, name);
+                self.policies.remove(&key);
                 present(self.cluster.remove_policy(&key), || format!("{kind} {key}"))
             }
             Action::DeletePod { namespace, name } => {
@@ -85,6 +107,7 @@ impl World {
                 present(self.cluster.remove_pod(&key), || format!("Pod {key}"))
             }
             Action::DeleteNamespace { name } => {
+                self.policies.retain(|key, _| key.namespace != *name);
                 present(self.cluster.remove_namespace(name), || format!("Namespace {name}"))
             }
             Action::CreateNamespace { name, labels } | Action::SetNamespaceLabels { name, labels } => {
@@ -101,11 +124,26 @@ impl World {
         }
     }
 
+    /// Addresses of both ends, of one family.
+    pub fn ends(
+        &self,
+        from: &Address,
+        to: &Address,
+        family: Option<Family>,
+    ) -> Result<(IpAddr, IpAddr), WorldError> {
+        let said = match from {
+            Address::Ip(address) => Some(Family::of(*address)),
+            _ => None,
+        };
+        let destination = self.resolve(to, family.or(said))?;
+        Ok((self.resolve(from, Some(Family::of(destination)))?, destination))
+    }
+
     /// Where `address` is reached. A Service is not one address but each of its backends.
     pub fn resolve(&self, address: &Address, family: Option<Family>) -> Result<IpAddr, WorldError> {
         let absent = || WorldError::Absent { what: address.to_string() };
         let addresses: &[IpAddr] = match address {
-            Address::Ip(address) => return Ok(*address),
+            Address::Ip(address) => std::slice::from_ref(address),
             Address::Service(_) => return Err(absent()),
             Address::External(name) => self.externals.get(name).ok_or_else(absent)?,
             Address::Node(name) => &self.cluster.nodes().get(name).ok_or_else(absent)?.addresses,
@@ -134,6 +172,11 @@ impl World {
             Ok(ContainerPort { name: port.name.clone(), port: port.port, protocol })
         };
         let ports = spec.ports.iter().map(port).collect::<Result<_, _>>()?;
+        if spec.node.as_ref().is_none_or(|node| !self.cluster.nodes().contains_key(node)) {
+            let node = spec.node.as_ref().map_or("none".to_owned(), |node| format!("{node:?}"));
+            let reason = format!("node is {node}, and no gateway would judge it; name a node of the cluster");
+            return Err(WorldError::Refused { what: format!("Pod {key}"), reason });
+        }
         self.cluster.put_pod(Pod {
             key: key.clone(),
             labels: spec.labels.clone(),
@@ -158,7 +201,14 @@ impl World {
             let reason = "it is not one policy".to_owned();
             return Err(WorldError::Refused { what: policy.to_string(), reason });
         }
-        reading.manifests.into_iter().for_each(|manifest| manifest.object.put_into(&mut self.cluster));
+        for manifest in reading.manifests {
+            let Object::NetworkPolicy(found) = &manifest.object else {
+                let reason = "it is no NetworkPolicy".to_owned();
+                return Err(WorldError::Refused { what: manifest.object.title(), reason });
+            };
+            self.policies.insert(found.key.clone(), policy.clone());
+            manifest.object.put_into(&mut self.cluster);
+        }
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use podgate_control::model::ObjectKey;
+use crate::model::ObjectKey;
 use serde::Deserialize;
 
 use super::{Step, Transport};
@@ -17,7 +17,7 @@ pub struct Case {
     /// What it is about.
     pub description: String,
     /// Where the facts come from.
-    pub source: Origin,
+    pub source: Provenance,
     /// What it belongs to.
     pub tags: Vec<String>,
     /// What there is at first.
@@ -31,7 +31,7 @@ pub struct Case {
 /// Where the facts of a case come from.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Origin {
+pub struct Provenance {
     /// The suite or document.
     pub suite: String,
     /// The test in it.
@@ -153,7 +153,7 @@ pub struct ServicePort {
 
 /// A backend's port.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "targetPort is a number or the name of a container port")]
 pub enum TargetPort {
     /// By number.
     Number(u16),

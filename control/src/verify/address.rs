@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use podgate_control::model::ObjectKey;
+use crate::model::ObjectKey;
 use serde::Deserialize;
 
 /// One end of a probe.
@@ -76,6 +76,11 @@ pub enum Family {
 }
 
 impl Family {
+    /// The family of `address`.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::IPv4 } else { Self::IPv6 }
+    }
+
     /// Whether `address` is of this family.
     pub fn holds(self, address: IpAddr) -> bool {
         (self == Self::IPv4) == address.is_ipv4()

@@ -1,8 +1,9 @@
 //! Steps of a case: changes, and what must hold after them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use podgate_control::model::Protocol;
+use crate::model::Protocol;
 use podgate_flowtable::IpProtocol;
 use serde::Deserialize;
 
@@ -193,6 +194,26 @@ impl Probe {
             Expectation::Undefined => self.recommended,
             Expectation::Mixed | Expectation::NoEndpoints => None,
         }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+            Self::Icmp => "ICMP",
+        })
+    }
+}
+
+impl fmt::Display for Judgement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        })
     }
 }
 
