@@ -1,8 +1,11 @@
 //! Frames between two pods of this node, one flow after another.
 
+use std::net::IpAddr;
+
 use podgate_control::compile::Compiled;
 use podgate_dataplane::mac::Mac;
 use podgate_dataplane::tag::{PortId, Tag};
+use podgate_flowtable::{Addr, Target};
 use podgate_netns_tests::frame::{BROADCAST, Route};
 use podgate_netns_tests::gate::tagged;
 
@@ -49,9 +52,18 @@ impl Datagram {
         Self::to(OPEN_PORTS.1 + 1)
     }
 
+    /// To the first of [`OPEN_PORTS`] of the Service at [`service_address`].
+    pub fn to_service() -> Self {
+        Self::to_address(service_address().to_ip(), OPEN_PORTS.0)
+    }
+
     fn to(first_port: u16) -> Self {
+        Self::to_address(address(PODS[1]).into(), first_port)
+    }
+
+    fn to_address(to: IpAddr, first_port: u16) -> Self {
         let [from_mac, to_mac] = ports().map(mac);
-        let [from, to] = PODS.map(|pod| address(pod).into());
+        let from = address(PODS[0]).into();
         let route = Route { from_mac, to_mac, from, to };
         let frame = route.udp(0, 0, &[0; LEN_BYTES - 14 - 20 - 8]);
         let bytes = tagged(Tag::from_pod(ports()[0]), &frame);
@@ -72,6 +84,16 @@ impl Datagram {
 
 /// Flows that have a number before destination ports run out.
 pub const FLOWS: u32 = SOURCE_PORTS * (OPEN_PORTS.1 - OPEN_PORTS.0) as u32;
+
+/// An address that no pod has.
+pub fn service_address() -> Addr {
+    Addr::from_v4([10, 96, 0, 10])
+}
+
+/// The second pod, and the first of [`OPEN_PORTS`].
+pub fn backend() -> Target {
+    Target { addr: IpAddr::from(address(PODS[1])).into(), port: OPEN_PORTS.0 }
+}
 
 /// Where a forwarded datagram goes.
 pub fn receiver() -> Tag {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! benches/       criterion, in memory, one question each:
-//!                step, lookup, compile, flow_table
+//!                step, lookup, compile, flow_table, services
 //! bin/floor      the same trunk, rings and workers, but frames are only retagged
 //! bin/figures    plain bridge, floor and gateway in turn: packets, TCP, round trips
 //!
@@ -11,6 +11,7 @@
 //! flows     flows of many clients, and what a table of them can be asked to do
 //! map       a general concurrent map that does the same
 //! order     which of many comes next
+//! services  Services of any number, with their backends
 //! timed     work that is timed in slices, with the clearing up between them left out
 //! ```
 
@@ -19,4 +20,5 @@ pub mod flows;
 pub mod frames;
 pub mod map;
 pub mod order;
+pub mod services;
 pub mod timed;
