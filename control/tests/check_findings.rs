@@ -87,7 +87,7 @@ fn found(texts: &[&str]) -> Checked {
         fs::write(directory.path().join(format!("{number}.yaml")), text).unwrap();
     }
     match Survey::read([directory.path()]) {
-        Err(failed) => mistakes(&failed.errors),
+        Err(failed) => mistakes(&failed),
         Ok(survey) => {
             let judge = Judge::new(&survey.cluster).unwrap();
             check(&survey, &judge, &CheckOptions::default()).unwrap()

@@ -29,6 +29,26 @@ fn the_tools_print_what_they_did() {
 }
 
 #[test]
+fn every_tool_is_shown_on_every_example() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let examples = fs::read_dir(workspace.join("examples")).unwrap().map(|entry| entry.unwrap());
+    let examples = examples.filter(|entry| entry.file_type().unwrap().is_dir());
+    let examples: Vec<String> = examples.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    assert!(examples.len() >= 3);
+    for tool in ["check", "connectivity", "diff", "explain"] {
+        let file = workspace.join("control/tests/expected").join(tool).with_extension("txt");
+        let session = fs::read_to_string(file).unwrap();
+        for example in &examples {
+            let has = session.lines().any(|line| {
+                line.starts_with(&format!("$ podgate {tool} "))
+                    && line.split([' ', '/']).any(|word| word == example)
+            });
+            assert!(has, "{tool} is not shown on examples/{example}");
+        }
+    }
+}
+
+#[test]
 fn the_guide_shows_what_the_tools_print() {
     let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/offline-tools.md");
     let guide = fs::read_to_string(guide).unwrap();

@@ -5,7 +5,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use podgate_control::api::{EventRecord, PortStatus, Status};
+use podgate_control::agent::Paths;
+use podgate_control::api::{Client, EventRecord, InForce, PortStatus, Status};
 
 use crate::space::{Finished, finish};
 use crate::{Events, wait_until};
@@ -83,6 +84,15 @@ impl Instance {
     #[track_caller]
     pub fn status(&self) -> Status {
         self.try_status().unwrap_or_else(|| panic!("{}: {}", self.name, self.ask(&["status"]).stderr))
+    }
+
+    /// What its policy in force was compiled from.
+    #[track_caller]
+    pub fn in_force(&self) -> InForce {
+        let run_dir = self.run_dir.clone().unwrap_or_else(|| "/run/podgate".into());
+        let client = Client::new(&Paths::new(&run_dir, &self.name).socket());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(client.in_force()).unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
 
     /// Status of the port behind which the pod is.

@@ -63,7 +63,7 @@ fn bad_manifests_at_the_start() {
     let bad = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: x, namespace: a}\n\
         spec: {podSelector: {}, policyTypes: [Sideways]}\n";
     std::fs::write(dir.path().join("bad.yaml"), format!("{}---\n{bad}", node.manifest())).expect("a file");
-    let parts = ["bad.yaml", "document", "spec.policyTypes[0]", "Sideways"];
+    let parts = ["bad.yaml:", "spec.policyTypes[0]", "policyTypes: [Sideways]", "^^^^^^^^", "= help: "];
     assert_refused(&node, &mut run(&node, &dir, &["--bridge", "cni0"]), &parts);
 }
 

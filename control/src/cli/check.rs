@@ -114,7 +114,7 @@ fn summary(checked: &Checked, files: usize) -> String {
 /// Tells what is wrong with the input, and that nothing else was looked at.
 fn refuse(failed: &Untraced, output: Format) -> Outcome {
     if output == Format::Json {
-        let checked = mistakes(&failed.errors);
+        let checked = mistakes(failed);
         writeln!(std::io::stdout().lock(), "{}", serde_json::to_string_pretty(&checked)?)?;
         return Err(Failure::Code(2));
     }

@@ -45,6 +45,9 @@ pub(super) fn run(args: &ConnectivityArgs) -> Outcome {
     if args.output == Format::Json {
         return json(&mut out, &survey, &found);
     }
+    if let Some(note) = survey.elsewhere() {
+        eprintln!("note: {note}");
+    }
     for (pod, why) in &found.absent {
         eprintln!("note: {pod} is left out: {why}");
     }

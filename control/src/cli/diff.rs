@@ -51,6 +51,9 @@ pub(super) struct DiffArgs {
 pub(super) fn run(args: &DiffArgs) -> Outcome {
     let (old, new) = both(args)?;
     tell(&new);
+    if let Some(note) = new.elsewhere() {
+        eprintln!("note: {note}");
+    }
     let difference = diff(&old, &new, args.by)?;
     let mut out = std::io::stdout().lock();
     match args.output {

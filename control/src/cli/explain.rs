@@ -3,13 +3,12 @@
 use std::io::Write;
 
 use clap::Args;
-use serde::Serialize;
 
 use super::status::Format;
 use super::survey::{SourceArgs, headline, json};
 use super::{Failure, Outcome};
 use crate::tools::Judge;
-use crate::tools::explain::{EndName, Explanation, PortQuery, explain, render};
+use crate::tools::explain::{EndName, PortQuery, ask, render};
 
 /// Say why a connection is allowed or denied, and what would allow it, from manifests alone or as a
 /// running gateway has it.
@@ -18,9 +17,11 @@ use crate::tools::explain::{EndName, Explanation, PortQuery, explain, render};
     after_help = "Example:\n  podgate explain examples/first-look --from shop/frontend --to shop/db --port 5432\n  \
     podgate explain pods/ policies/ --from 203.0.113.7 --to shop/frontend --port http\n  \
     podgate explain manifests/ --from node:node-1 --to shop/db --port icmp -o json\n  \
+    podgate explain manifests/ --from shop/frontend --to svc:shop/api --port 80\n  \
     podgate explain --name lab --from shop/frontend --to shop/db --port 5432\n\n\
     Exit code: 0 allowed, 1 denied, 2 bad usage or input.\n\
-    The port is that of the pod, not that of a Service in front of it. No gateway is needed."
+    The port is that of the pod, and of the Service where --to is one (svc:NAMESPACE/NAME or its address):\n\
+    then every backend is asked about, at its own port."
 )]
 pub(super) struct ExplainArgs {
     #[command(flatten)]
@@ -28,10 +29,10 @@ pub(super) struct ExplainArgs {
     /// Who opens the connection: NAMESPACE/POD or a workload, node:NAME or an address.
     #[arg(long, value_name = "END")]
     from: EndName,
-    /// To whom: NAMESPACE/POD or a workload, node:NAME or an address.
+    /// To whom: NAMESPACE/POD or a workload, svc:NAMESPACE/NAME, node:NAME or an address.
     #[arg(long, value_name = "END")]
     to: EndName,
-    /// The destination port: 80/TCP, 53/UDP, the name it has on the pod, or icmp.
+    /// The destination port: 80/TCP, 53/UDP, the name it has on the pod or Service, or icmp.
     #[arg(long, value_name = "PORT")]
     port: PortQuery,
     /// How to print it.
@@ -39,26 +40,17 @@ pub(super) struct ExplainArgs {
     output: Format,
 }
 
-/// Every answer; there are several where the addresses of an end are treated differently.
-#[derive(Serialize)]
-struct Answers<'a> {
-    allowed: bool,
-    answers: &'a [Explanation],
-}
-
 pub(super) fn run(args: &ExplainArgs) -> Outcome {
     let survey = args.source.survey()?;
     let judge = Judge::new(&survey.cluster)?;
-    let answers = explain(&survey, &judge, &args.from, &args.to, &args.port)?;
-    let allowed = answers.iter().all(|answer| answer.allowed);
+    let answers = ask(&survey, &judge, &args.from, &args.to, &args.port)?;
     let mut out = std::io::stdout().lock();
     match args.output {
-        Format::Json => json(&mut out, &survey, &Answers { allowed, answers: &answers })?,
+        Format::Json => json(&mut out, &survey, &answers)?,
         Format::Table => {
             out.write_all(headline(&survey).as_bytes())?;
-            let texts: Vec<String> = answers.iter().map(render).collect();
-            out.write_all(texts.join("\n").as_bytes())?;
+            out.write_all(render(&answers).as_bytes())?;
         }
     }
-    if allowed { Ok(()) } else { Err(Failure::Code(1)) }
+    if answers.allowed { Ok(()) } else { Err(Failure::Code(1)) }
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, thread};
 
+use super::made::put_pods;
 use super::manifest::{How, Object, read};
 use super::syntax::Strictness;
 use super::trace::{Traced, Untraced};
-use super::workload::put_pods;
 use super::{Note, Overlay, Owner, Place, Problem, SourceError, Workloads};
 use crate::model::{Cluster, ObjectKey};
 
@@ -180,6 +180,7 @@ impl Directory {
                         object: Some(title),
                         field: String::new(),
                         problem: Problem::Duplicate { first: first.clone() },
+                        span: manifest.origin.map(|origin| origin.field("metadata.name")),
                     });
                 } else {
                     if let (Some(traced), Some(origin)) = (&mut traced, manifest.origin) {
@@ -288,6 +289,7 @@ fn unreadable(file: PathBuf, error: &Error) -> SourceError {
         object: None,
         field: String::new(),
         problem: Problem::Unreadable { reason: error.to_string() },
+        span: None,
     }
 }
 
@@ -298,5 +300,6 @@ fn not_utf8(file: PathBuf, before: &[u8]) -> SourceError {
         object: None,
         field: String::new(),
         problem: Problem::Syntax { reason: "not UTF-8".to_owned() },
+        span: None,
     }
 }

@@ -1,6 +1,7 @@
 //! What is wrong with a manifest, where, and what to do about it.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
 
 /// Where something stands.
@@ -39,6 +40,8 @@ pub struct SourceError {
     pub field: String,
     /// What is wrong with it.
     pub problem: Problem,
+    /// The bytes of the file that are meant, where texts are kept and they are known.
+    pub span: Option<Range<usize>>,
 }
 
 /// What can be wrong. The texts are those of the API server where it has one.

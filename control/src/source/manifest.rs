@@ -1,5 +1,6 @@
 //! A text to objects, document by document.
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::object::{namespace, node, owner, pod};
@@ -104,6 +105,8 @@ pub(super) fn read(text: &str, file: &Path, how: How) -> Reading {
     for (position, document) in documents(text).into_iter().enumerate() {
         let mut reader = DocumentReader {
             reading: &mut reading,
+            text,
+            start: document.start,
             place: Place { file: file.to_owned(), document: Some(position + 1), line: None },
             lines_before: document.lines_before,
             trace: how
@@ -116,11 +119,13 @@ pub(super) fn read(text: &str, file: &Path, how: How) -> Reading {
             Err(error) => {
                 let place = reader.place_at(error.line.unwrap_or(0));
                 let problem = Problem::Syntax { reason: error.reason };
+                let span = error.at.map(|at| reader.rest_of_line(at));
                 reader.reading.errors.push(SourceError {
                     place,
                     object: None,
                     field: String::new(),
                     problem,
+                    span,
                 });
             }
         }
@@ -172,6 +177,10 @@ fn holds_content(line: &str) -> bool {
 
 struct DocumentReader<'a> {
     reading: &'a mut Reading,
+    /// The whole text.
+    text: &'a str,
+    /// Where the document starts in it.
+    start: usize,
     place: Place,
     lines_before: u64,
     trace: Option<Trace<'a>>,
@@ -278,6 +287,7 @@ impl DocumentReader<'_> {
                     object: None,
                     field: "items".to_owned(),
                     problem,
+                    span: self.trace.as_ref().map(|trace| trace.bytes(&items.span)),
                 });
             }
         }
@@ -288,13 +298,24 @@ impl DocumentReader<'_> {
         for finding in reader.into_findings() {
             let place = self.place_at(finding.line.unwrap_or(root.line));
             let (field, problem) = (finding.field, finding.problem);
+            let span = self.trace.as_ref().filter(|_| !finding.span.is_empty());
+            let span = span.map(|trace| trace.bytes(&finding.span));
             self.reading.errors.push(SourceError {
                 place,
                 object: object.map(str::to_owned),
                 field,
                 problem,
+                span,
             });
         }
+    }
+
+    /// From a byte of this document to the end of its line, in the whole text.
+    fn rest_of_line(&self, at: usize) -> Range<usize> {
+        let at = (self.start + at).min(self.text.len());
+        let rest = self.text.get(at..).unwrap_or_default();
+        let written = rest.lines().next().unwrap_or_default().trim_end();
+        at..at + written.len()
     }
 
     /// The place of a line of this document; 0 is one that is not known.

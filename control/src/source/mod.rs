@@ -14,13 +14,15 @@
 //! object     Namespace, Node and Pod from a tree
 //! service    Service and EndpointSlice from a tree
 //! policy     NetworkPolicy from a tree, judged as the API server does
-//! workload   Deployments and their like, and the pods that they stand for
+//! workload   Deployments and their like from a tree
+//! made       the pods that they stand for
 //! syntax     names, labels, addresses and CIDRs
 //! ```
 
 mod directory;
 mod error;
 mod list;
+mod made;
 mod manifest;
 mod note;
 mod object;
@@ -40,6 +42,7 @@ pub use list::list;
 pub use manifest::{Manifest, Object, Reading, read_manifests};
 pub use note::Note;
 pub use overlay::Overlay;
+pub(crate) use reader::is_similar;
 pub use syntax::Strictness;
 pub use trace::{Origin, SourceText, Traced, Untraced};
 pub use watch::{Watch, WatchError};

@@ -3,6 +3,7 @@
 //! Missing and null are one thing here, as they are for the API server's decoder.
 
 use std::fmt::Write;
+use std::ops::Range;
 
 use super::Problem;
 use super::syntax::Strictness;
@@ -13,13 +14,15 @@ use super::tree::{Map, Node, Value};
 pub(super) struct Finding {
     pub(super) field: String,
     pub(super) line: Option<u64>,
+    /// Bytes of the document; empty where they are not known.
+    pub(super) span: Range<u32>,
     pub(super) problem: Problem,
 }
 
 /// The walk.
 pub(super) struct Reader<'a> {
     pub(super) strictness: Strictness,
-    steps: Vec<(Step<'a>, u64)>,
+    steps: Vec<(Step<'a>, u64, Range<u32>)>,
     findings: Vec<Finding>,
 }
 
@@ -44,14 +47,15 @@ impl<'a> Reader<'a> {
 
     /// Notes a problem with the value the walk is at.
     pub(super) fn report(&mut self, problem: Problem) {
-        let line = self.steps.last().map(|(_, line)| *line).filter(|line| *line > 0);
-        self.findings.push(Finding { field: self.field_path(), line, problem });
+        let (line, span) = self.steps.last().map_or((0, 0..0), |(_, line, span)| (*line, span.clone()));
+        let line = (line > 0).then_some(line);
+        self.findings.push(Finding { field: self.field_path(), line, span, problem });
     }
 
     /// Notes a problem with a field of the mapping the walk is at, which may not be there.
     pub(super) fn report_at(&mut self, key: &'a str, problem: Problem) {
-        let line = self.steps.last().map_or(0, |(_, line)| *line);
-        self.steps.push((Step::Key(key), line));
+        let (line, span) = self.steps.last().map_or((0, 0..0), |(_, line, span)| (*line, span.clone()));
+        self.steps.push((Step::Key(key), line, span));
         self.report(problem);
         self.steps.pop();
     }
@@ -141,7 +145,7 @@ impl<'a> Reader<'a> {
     }
 
     fn at<T>(&mut self, step: Step<'a>, node: &'a Node, read: impl FnOnce(&mut Self, &'a Node) -> T) -> T {
-        self.steps.push((step, node.line));
+        self.steps.push((step, node.line, node.span.clone()));
         let value = read(self, node);
         self.steps.pop();
         value
@@ -149,7 +153,7 @@ impl<'a> Reader<'a> {
 
     fn field_path(&self) -> String {
         let mut path = String::new();
-        for (step, _) in &self.steps {
+        for (step, ..) in &self.steps {
             match step {
                 Step::Key(key) if path.is_empty() => path.push_str(key),
                 Step::Key(key) => {
@@ -167,7 +171,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Whether `written` is `name` but for case, or up to two letters.
-fn is_similar(name: &str, written: &str) -> bool {
+pub(crate) fn is_similar(name: &str, written: &str) -> bool {
     name.eq_ignore_ascii_case(written) || (written.len() > 2 && edits(name, written) <= 2)
 }
 

@@ -181,10 +181,14 @@ impl Trace<'_> {
         }
     }
 
-    /// Bytes of the whole text, with the closing brackets of flow collections.
     fn span(&self, node: &Node) -> Range<usize> {
-        let start = (self.document.start + node.span.start as usize).min(self.document.end);
-        let end = (self.document.start + node.span.end as usize).clamp(start, self.document.end);
+        self.bytes(&node.span)
+    }
+
+    /// Bytes of the whole text, with the closing brackets of flow collections.
+    pub(super) fn bytes(&self, span: &Range<u32>) -> Range<usize> {
+        let start = (self.document.start + span.start as usize).min(self.document.end);
+        let end = (self.document.start + span.end as usize).clamp(start, self.document.end);
         let written = &self.text[start..end].trim_end();
         let mut open = written.matches(['{', '[']).count();
         open = open.saturating_sub(written.matches(['}', ']']).count());

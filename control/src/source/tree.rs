@@ -40,6 +40,8 @@ pub(super) struct Map(pub(super) Vec<(String, Node)>);
 pub(super) struct SyntaxError {
     /// In the text.
     pub(super) line: Option<u64>,
+    /// The byte.
+    pub(super) at: Option<usize>,
     pub(super) reason: String,
 }
 
@@ -58,9 +60,19 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
             max_total_scalar_bytes: 1 << 30,
         },
     };
-    serde_saphyr::from_str_with_options::<Node>(text, options).map_err(|error| SyntaxError {
-        line: error.location().map(|location| location.line()).filter(|line| *line > 0),
-        reason: error.without_snippet().to_string(),
+    serde_saphyr::from_str_with_options::<Node>(text, options).map_err(|error| {
+        let location = error.location().filter(|location| location.line() > 0);
+        let reason = error.without_snippet().to_string();
+        // Lines count from the start of the document there; the place says it better.
+        let reason = match reason.rsplit_once(" at line ") {
+            Some((reason, place)) if place.contains(", column ") => reason.to_owned(),
+            _ => reason,
+        };
+        SyntaxError {
+            line: location.map(|location| location.line()),
+            at: location.and_then(|location| usize::try_from(location.span().byte_offset()?).ok()),
+            reason,
+        }
     })
 }
 

@@ -4,15 +4,13 @@
 //! gateway must not make any up: its cluster tells it which there are. A lab and the offline tools
 //! take a workload for the pods of its template.
 
-use std::collections::BTreeMap;
-
 use super::Problem;
 use super::object::{OBJECT, labels, metadata, owner, pod_spec};
 use super::policy::selector;
 use super::reader::Reader;
 use super::syntax;
 use super::tree::{Map, Node, Value};
-use crate::model::{Cluster, Labels, ObjectKey, Operator, Phase, Pod, Requirement, Selector};
+use crate::model::{Labels, ObjectKey, Operator, Phase, Pod, Requirement, Selector};
 
 /// What is made of workloads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -70,9 +68,9 @@ pub struct Workload {
     /// What made it.
     pub owner: Option<Owner>,
     /// The number of the first pod.
-    first: u32,
+    pub(super) first: u32,
     /// A Job that is over.
-    ended: bool,
+    pub(super) ended: bool,
 }
 
 /// More pods of one workload are taken for a slip of the finger.
@@ -128,11 +126,11 @@ impl Workload {
     }
 
     /// As the owner of its pods.
-    fn as_owner(&self) -> Owner {
+    pub(super) fn as_owner(&self) -> Owner {
         Owner { kind: self.kind.name().to_owned(), name: self.key.name.clone() }
     }
 
-    fn is(&self, namespace: &str, owner: &Owner) -> bool {
+    pub(super) fn is(&self, namespace: &str, owner: &Owner) -> bool {
         self.key.namespace == namespace && self.kind.name() == owner.kind && self.key.name == owner.name
     }
 }
@@ -142,7 +140,7 @@ pub(super) fn workload<'a>(reader: &mut Reader<'a>, object: &'a Map, kind: Workl
     reader.only(object, OBJECT);
     let metadata = metadata(reader, object, syntax::subdomain);
     let mut found = Spec::default();
-    reader.field(object, "spec", |reader, node| {
+    let spec = reader.field(object, "spec", |reader, node| {
         let Some(spec) = reader.map(node) else { return };
         if kind == WorkloadKind::CronJob {
             reader.field(spec, "jobTemplate", |reader, node| {
@@ -153,6 +151,9 @@ pub(super) fn workload<'a>(reader: &mut Reader<'a>, object: &'a Map, kind: Workl
             read_spec(reader, node, kind, &mut found);
         }
     });
+    if spec.is_none() {
+        reader.report_at("spec", Problem::Required { detail: "must be specified" });
+    }
     let mut ended = false;
     reader.field(object, "status", |reader, node| {
         let Some(status) = reader.map(node) else { return };
@@ -246,95 +247,4 @@ fn count<'a>(reader: &mut Reader<'a>, node: &'a Node) -> Option<u32> {
 fn equal(labels: Labels) -> Selector {
     let requirement = |(key, value)| Requirement { key, operator: Operator::In([value].into()) };
     Selector::new(labels.into_iter().map(requirement).collect())
-}
-
-/// Pods that were made of one workload.
-pub(super) struct Made {
-    /// The workload's title.
-    pub(super) workload: String,
-    /// Its pods.
-    pub(super) pods: Vec<ObjectKey>,
-}
-
-/// Puts the pods of `workloads` into `cluster`, but for those whose pods are there already, or whose
-/// owner stands for them.
-pub(super) fn put_pods(
-    mut workloads: Vec<Workload>,
-    at_least_one: bool,
-    cluster: &mut Cluster,
-    owners: &mut BTreeMap<ObjectKey, Owner>,
-) -> Vec<Made> {
-    workloads.sort_by(|one, other| (one.kind, &one.key).cmp(&(other.kind, &other.key)));
-    let stands = |workload: &&Workload| {
-        let namespace = &workload.key.namespace;
-        let owner = workload.owner.as_ref();
-        let is_of_another =
-            owner.is_some_and(|owner| workloads.iter().any(|other| other.is(namespace, owner)));
-        !is_of_another && !workload.ended && !has_pods(workload, cluster, owners)
-    };
-    let standing: Vec<Workload> = workloads.iter().filter(stands).cloned().collect();
-    standing.iter().map(|workload| made(workload, at_least_one, cluster, owners)).collect()
-}
-
-/// Whether some pod that a controller has made is one of the workload's.
-fn has_pods(workload: &Workload, cluster: &Cluster, owners: &BTreeMap<ObjectKey, Owner>) -> bool {
-    const BY_CONTROLLERS: [&str; 2] = ["pod-template-hash", "controller-revision-hash"];
-    let mut pods = cluster.pods().values().filter(|pod| pod.key.namespace == workload.key.namespace);
-    pods.any(|pod| {
-        let owner = owners.get(&pod.key);
-        let is_made = owner.is_some() || BY_CONTROLLERS.iter().any(|key| pod.labels.contains_key(*key));
-        let selector = workload.selector.as_ref().filter(|selector| !selector.requirements().is_empty());
-        owner == Some(&workload.as_owner())
-            || (is_made && selector.is_some_and(|selector| selector.matches(&pod.labels)))
-    })
-}
-
-fn made(
-    workload: &Workload,
-    at_least_one: bool,
-    cluster: &mut Cluster,
-    owners: &mut BTreeMap<ObjectKey, Owner>,
-) -> Made {
-    let nodes: Vec<String> = match workload.kind {
-        WorkloadKind::DaemonSet => cluster.nodes().keys().cloned().collect(),
-        _ => Vec::new(),
-    };
-    let count = match workload.kind {
-        WorkloadKind::DaemonSet => nodes.len().max(1),
-        // What is left of an older revision has no pods to come.
-        _ if at_least_one && workload.owner.is_none() => workload.replicas.max(1) as usize,
-        _ => workload.replicas as usize,
-    };
-    let mut pods = Vec::new();
-    for number in 0_usize.. {
-        if pods.len() == count {
-            break;
-        }
-        let ordinal = workload.first as usize + number;
-        let key = ObjectKey::new(&workload.key.namespace, format!("{}-{ordinal}", workload.key.name));
-        if cluster.pods().contains_key(&key) {
-            continue;
-        }
-        let mut pod = Pod { key: key.clone(), ..workload.template.clone() };
-        pod.node = nodes.get(pods.len()).cloned().or(pod.node);
-        pod.labels.extend(given_labels(workload, &key, ordinal));
-        cluster.put_pod(pod);
-        owners.insert(key.clone(), workload.as_owner());
-        pods.push(key);
-    }
-    Made { workload: workload.title(), pods }
-}
-
-/// Labels that the controller gives, as far as they can be told; policies select by them.
-fn given_labels(workload: &Workload, pod: &ObjectKey, ordinal: usize) -> Vec<(String, String)> {
-    let name = &workload.key.name;
-    let labels: &[(&str, String)] = match workload.kind {
-        WorkloadKind::StatefulSet => &[
-            ("statefulset.kubernetes.io/pod-name", pod.name.clone()),
-            ("apps.kubernetes.io/pod-index", ordinal.to_string()),
-        ],
-        WorkloadKind::Job => &[("job-name", name.clone()), ("batch.kubernetes.io/job-name", name.clone())],
-        _ => &[],
-    };
-    labels.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect()
 }

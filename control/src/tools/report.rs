@@ -85,7 +85,7 @@ impl Excerpt {
 /// A mistake in the input.
 pub fn mistake(error: &SourceError, texts: &[SourceText], look: Look) -> String {
     let text = texts.iter().find(|text| text.file == error.place.file);
-    let place = text.zip(error.place.line).map(|(text, line)| (text, line_span(&text.text, line)));
+    let place = text.zip(error.place.line).map(|(text, line)| (text, span(error, text, line)));
     let mut title = String::new();
     for part in error.object.iter().chain(Some(&error.field).filter(|field| !field.is_empty())) {
         title.push_str(&format!("{part}: "));
@@ -96,6 +96,18 @@ pub fn mistake(error: &SourceError, texts: &[SourceText], look: Look) -> String 
     }
     let help = error.problem.remedy();
     Report { level: Level::ERROR, code: Some("PG000"), title, place, help: &help }.render(look)
+}
+
+/// What is wrong with a text, as closely as is known.
+fn span(error: &SourceError, text: &SourceText, line: u64) -> Range<usize> {
+    let known = error.span.clone().filter(|span| !span.is_empty() && text.text.get(span.clone()).is_some());
+    known.unwrap_or_else(|| line_span(&text.text, line))
+}
+
+/// Where something wrong stands.
+pub(super) fn mistake_spot(error: &SourceError, texts: &[SourceText]) -> Option<Spot> {
+    let text = texts.iter().find(|text| text.file == error.place.file)?;
+    Some(Spot::new(text, &error.field, span(error, text, error.place.line?)))
 }
 
 /// What stands on a line, without indentation and comment.

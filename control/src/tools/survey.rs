@@ -1,6 +1,6 @@
 //! Paths to a cluster, and where everything in it stands.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -9,7 +9,9 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use super::{reach, words};
-use crate::model::{Cluster, NAMESPACE_NAME_LABEL, NamespaceScope, ObjectKey, Peer, Peers, Pod, PodPeer};
+use crate::model::{
+    Cluster, NAMESPACE_NAME_LABEL, NamespaceScope, ObjectKey, Peer, Peers, Pod, PodPeer, Selector,
+};
 use crate::source::{Background, Directory, Note, SourceText, Traced, Untraced, Workloads};
 
 /// Pods whose manifest has no address are lent one from here; a lab does the same.
@@ -108,7 +110,7 @@ impl Survey {
             failed
         })?;
         let (cluster, background) = (loaded.cluster, loaded.background);
-        let mut survey = Self { cluster, background, traced, ..Self::default() };
+        let mut survey = Self { cluster, traced, background, ..Self::default() };
         for note in loaded.notes {
             match note {
                 Note::IgnoredKind { kind, .. } => {
@@ -145,6 +147,27 @@ impl Survey {
         let place = self.background.policies.get(&policy.parse().ok()?)?;
         let line = usize::try_from(place.line?).ok()?;
         Some(Spot { file: place.file.clone(), line, column: 1, field: field.to_owned(), span: 0..0 })
+    }
+
+    /// Whom rules are about and nothing can be said of: pods in namespaces that there are not. One
+    /// sentence.
+    pub fn elsewhere(&self) -> Option<String> {
+        let namespaces = self.cluster.namespaces();
+        let unknown = namespace_selectors(&self.cluster)
+            .filter(|selector| !namespaces.values().any(|namespace| selector.matches(namespace.labels())));
+        let unknown: BTreeSet<String> = unknown
+            .map(|selector| match words::name_of(selector) {
+                Some(name) => name.to_owned(),
+                None => words::selector(selector),
+            })
+            .collect();
+        let unknown: Vec<String> = unknown.into_iter().collect();
+        (!unknown.is_empty()).then(|| {
+            let names = words::some(&unknown, "namespace");
+            format!(
+                "rules are about namespaces that are not given ({names}): what pods there may do is not shown"
+            )
+        })
     }
 
     /// What of the input plays no part or was made up, one sentence each.
@@ -197,17 +220,22 @@ impl Spot {
     }
 }
 
-/// Whether some peer looks for namespaces by more than their name.
-fn asks_for_namespace_labels(cluster: &Cluster) -> bool {
+/// Every selector of namespaces.
+fn namespace_selectors(cluster: &Cluster) -> impl Iterator<Item = &Selector> {
     let peers = reach::rules(cluster).flat_map(|rule| match &rule.peers {
         Peers::Any => &[],
         Peers::AnyOf(items) => items.as_slice(),
     });
-    let mut selectors = peers.filter_map(|peer| match peer {
+    peers.filter_map(|peer| match peer {
         Peer::Pods(PodPeer { namespaces: NamespaceScope::Matching(selector), .. }) => Some(selector),
         _ => None,
-    });
-    selectors.any(|selector| selector.requirements().iter().any(|asked| asked.key != NAMESPACE_NAME_LABEL))
+    })
+}
+
+/// Whether some peer looks for namespaces by more than their name.
+fn asks_for_namespace_labels(cluster: &Cluster) -> bool {
+    namespace_selectors(cluster)
+        .any(|selector| selector.requirements().iter().any(|asked| asked.key != NAMESPACE_NAME_LABEL))
 }
 
 /// Lends addresses to pods that have none; one pod gets the same in all clusters.

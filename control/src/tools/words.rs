@@ -45,7 +45,7 @@ pub(super) fn scope(scope: &NamespaceScope, own: &str) -> String {
 }
 
 /// The namespace that a selector asks for by name alone.
-fn name_of(selector: &Selector) -> Option<&str> {
+pub(super) fn name_of(selector: &Selector) -> Option<&str> {
     let [requirement] = selector.requirements() else { return None };
     match &requirement.operator {
         Operator::In(values) if values.len() == 1 && requirement.key == NAMESPACE_NAME_LABEL => {

@@ -46,7 +46,7 @@ pub fn protocol() -> impl Strategy<Value = Protocol> {
     prop_oneof![3 => Just(Protocol::Tcp), 1 => Just(Protocol::Udp), 1 => Just(Protocol::Sctp)]
 }
 
-fn labels() -> impl Strategy<Value = Labels> {
+pub fn labels() -> impl Strategy<Value = Labels> {
     btree_map(select(vec!["a", "b", "c"]), select(vec!["", "1", "2"]), 0..3).prop_map(|labels| {
         labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     })
@@ -134,7 +134,8 @@ fn container_port() -> impl Strategy<Value = ContainerPort> {
         .prop_map(|(name, port, protocol)| ContainerPort { name: name.map(str::to_owned), port, protocol })
 }
 
-fn pod() -> impl Strategy<Value = Pod> {
+/// A pod; whoever wants one that lives gives it a key, addresses and a phase of its own.
+pub fn pod() -> impl Strategy<Value = Pod> {
     let key = (select(NAMESPACES.to_vec()), select(vec!["a", "b", "c", "d"]));
     let addresses = (option::weighted(0.9, 0..10_u8), option::weighted(0.5, 0..10_u8));
     let phase = prop_oneof![

@@ -30,6 +30,7 @@ struct Known {
     pods: Vec<(ObjectKey, IpAddr)>,
     pod_nets: Vec<IpNet>,
     service_nets: Vec<IpNet>,
+    services: Vec<(ObjectKey, IpAddr)>,
 }
 
 impl Known {
@@ -46,7 +47,11 @@ impl Known {
             let origin = survey.traced.origin(&format!("Node {node}"));
             pod_nets.extend(origin.iter().flat_map(|(_, origin)| &origin.pod_nets));
         }
-        Self { pods: pods.collect(), pod_nets, service_nets: options.service_nets.clone() }
+        let services = context.cluster().services().values();
+        let services = services
+            .flat_map(|service| service.cluster_ips().iter().map(|address| (service.key.clone(), *address)));
+        let service_nets = options.service_nets.clone();
+        Self { pods: pods.collect(), pod_nets, service_nets, services: services.collect() }
     }
 }
 
@@ -84,10 +89,15 @@ fn covered(
     let is_everything = cidr.prefix_len() == 0;
     let pods: Vec<&ObjectKey> =
         known.pods.iter().filter(|(_, address)| block.contains(*address)).map(|(key, _)| key).collect();
-    if let Some(net) = known.service_nets.iter().find(|net| overlaps(block, net))
+    let service_net = known.service_nets.iter().find(|net| overlaps(block, net)).map(ToString::to_string);
+    let service = || {
+        let found = known.services.iter().find(|(_, address)| block.contains(*address));
+        found.map(|(service, address)| format!("{address} of {service}"))
+    };
+    if let Some(which) = service_net.or_else(service)
         && !is_everything
     {
-        let message = format!("{cidr} covers Service addresses ({net})");
+        let message = format!("{cidr} covers Service addresses ({which})");
         let help = "policy is about pods: rules for Service addresses hold only before they are translated; select \
                     the pods behind the Service";
         let kind = (Code::BLOCK_COVERS_CLUSTER, Level::Info);

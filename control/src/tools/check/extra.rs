@@ -7,7 +7,7 @@ use super::super::{Judge, Reacher, outside};
 use super::context::sites;
 use super::{Code, Context, Finding, Level};
 use crate::compile::CompileError;
-use crate::model::{Cluster, NetworkPolicy, ObjectKey, Pod, Selector};
+use crate::model::{Cluster, NetworkPolicy, ObjectKey, Peer, Pod, Selector};
 
 /// Tables are compiled for each policy in question; beyond so many pods in all, it takes too long.
 const MAX_PODS: usize = 1_000_000;
@@ -32,6 +32,7 @@ pub(super) fn check(
     let is_told = |policy: &NetworkPolicy| {
         let title = format!("NetworkPolicy {}", policy.key);
         findings.iter().any(|finding| TOLD.contains(&finding.code) && finding.object.as_ref() == Some(&title))
+            || is_about_elsewhere(context, policy)
     };
     let candidates = context.policies().filter(|policy| !is_told(policy) && is_candidate(context, policy));
     let candidates: Vec<&NetworkPolicy> = candidates.collect();
@@ -53,6 +54,14 @@ pub(super) fn check(
         }
     }
     Ok(None)
+}
+
+/// Whether some peer of it is in a namespace that is not among the files.
+fn is_about_elsewhere(context: &Context<'_>, policy: &NetworkPolicy) -> bool {
+    sites(policy).flat_map(|site| site.peers()).any(|peer| match peer {
+        Peer::Pods(peer) => context.namespaces(&peer.namespaces, &policy.key.namespace).is_empty(),
+        Peer::Block(_) => false,
+    })
 }
 
 /// Whether others isolate all its pods in the same directions; if not, it isolates some. What

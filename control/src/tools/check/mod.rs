@@ -37,7 +37,7 @@ pub use self::extra::adds_nothing;
 use super::report::{self, Report};
 use super::{Judge, Look, Spot, Survey};
 use crate::compile::CompileError;
-use crate::source::{SourceError, SourceText};
+use crate::source::{SourceError, SourceText, Untraced};
 
 /// One thing that is probably not meant.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -112,10 +112,10 @@ pub fn check(survey: &Survey, judge: &Judge, options: &CheckOptions) -> Result<C
 }
 
 /// Mistakes in the input, as findings.
-pub fn mistakes(errors: &[SourceError]) -> Checked {
+pub fn mistakes(failed: &Untraced) -> Checked {
     let finding = |error: &SourceError| {
-        let line = error.place.line.map_or(1, |line| usize::try_from(line).unwrap_or(usize::MAX));
         let (file, field) = (error.place.file.clone(), error.field.clone());
+        let whole = || Spot { file, line: 1, column: 1, field, span: 0..0 };
         Finding {
             code: Code::INVALID,
             name: Code::INVALID.name(),
@@ -123,10 +123,10 @@ pub fn mistakes(errors: &[SourceError]) -> Checked {
             message: error.problem.to_string(),
             help: error.problem.remedy(),
             object: error.object.clone(),
-            spot: Some(Spot { file, line, column: 1, field, span: 0..0 }),
+            spot: Some(report::mistake_spot(error, &failed.texts).unwrap_or_else(whole)),
         }
     };
-    Checked { findings: errors.iter().map(finding).collect(), ..Checked::default() }
+    Checked { findings: failed.errors.iter().map(finding).collect(), ..Checked::default() }
 }
 
 /// A finding for people to read.

@@ -1,6 +1,6 @@
 //! Ports that nobody has.
 
-use super::super::explain::declared;
+use super::super::explain::{declared, in_front};
 use super::super::words;
 use super::context::Site;
 use super::{Code, Context, Finding, Level};
@@ -44,7 +44,10 @@ fn numbered(
     pods: &[&Pod],
 ) -> Option<Finding> {
     // A declaration is for information only: who declares nothing may listen anywhere.
-    if pods.iter().any(|pod| pod.ports.is_empty()) {
+    let is_silent = pods.iter().any(|pod| pod.ports.is_empty());
+    let service =
+        pods.iter().find_map(|pod| in_front(context.cluster(), &pod.key, spec.protocol, first..=last));
+    if is_silent && (service.is_none() || first != last) {
         return None;
     }
     let mut ports = pods.iter().flat_map(|pod| &pod.ports);
@@ -54,11 +57,11 @@ fn numbered(
     let which = if site.egress { "the pods it is about" } else { "the pods it selects" };
     let message = format!("{} allows {}, which none of {which} declares", site.policy.key, words::port(spec));
     let example = pods[0];
-    let help = format!(
-        "{} declares {}; write the port of the pod (targetPort), not that of a Service",
-        example.key,
-        declared(example)
-    );
+    let declares = match &service {
+        Some(leads) => leads.to_string(),
+        None => format!("{} declares {}", example.key, declared(example)),
+    };
+    let help = format!("{declares}; write the port of the pod (targetPort), not that of a Service");
     let kind = (Code::PORT_NOT_DECLARED, Level::Warning);
     Some(context.about(site.policy, &site.port_field(at), kind, message, help))
 }

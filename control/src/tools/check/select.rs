@@ -4,6 +4,7 @@ use super::super::words;
 use super::context::{Site, alternatives};
 use super::{Code, Context, Finding, Level};
 use crate::model::{NamespaceScope, NetworkPolicy, Peer, Pod, PodPeer, Selector};
+use crate::source::is_similar;
 
 /// PG005: peers in namespaces that there are not.
 pub(super) fn check_namespaces(context: &Context<'_>, findings: &mut Vec<Finding>) {
@@ -13,6 +14,12 @@ pub(super) fn check_namespaces(context: &Context<'_>, findings: &mut Vec<Finding
         if !context.namespaces(&peer.namespaces, own).is_empty() {
             continue;
         }
+        let level = match words::name_of(selector) {
+            // Every cluster has these, and hardly any directory.
+            Some("default" | "kube-node-lease" | "kube-public" | "kube-system") => continue,
+            Some(name) if !is_misspelt(context, name) => Level::Info,
+            _ => Level::Warning,
+        };
         let field = format!("{}.namespaceSelector", site.peer_field(at));
         let message = format!("no namespace matches: there is none with {}", words::selector(selector));
         let labels = context.cluster().namespaces().values().map(|namespace| namespace.labels());
@@ -22,9 +29,18 @@ pub(super) fn check_namespaces(context: &Context<'_>, findings: &mut Vec<Finding
         if !implied.is_empty() {
             help.push_str(&format!("; there is no manifest of {}", words::some(&implied, "namespace")));
         }
-        let kind = (Code::PEER_NO_NAMESPACE, Level::Warning);
+        if level == Level::Info {
+            let told = "if it is kept elsewhere, all is well; give it too, with its pods, to have it checked";
+            told.clone_into(&mut help);
+        }
+        let kind = (Code::PEER_NO_NAMESPACE, level);
         findings.push(context.about(site.policy, &field, kind, message, help));
     }
+}
+
+/// Whether a namespace among the files has nearly that name.
+fn is_misspelt(context: &Context<'_>, name: &str) -> bool {
+    context.cluster().namespaces().keys().any(|known| is_similar(known, name))
 }
 
 /// PG003, PG004, PG007.

@@ -14,6 +14,8 @@ use crate::model::{Cluster, ObjectKey, Pod};
 pub enum EndName {
     /// `namespace/pod`, or the workload that has made it.
     Pod(ObjectKey),
+    /// `svc:namespace/name`.
+    Service(ObjectKey),
     /// `node:name`.
     Node(String),
     /// An address.
@@ -51,22 +53,16 @@ pub struct Workload {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndError {
     /// No name of an end.
-    #[error("{text:?} is no end of a connection: write NAMESPACE/POD, node:NAME or an address")]
+    #[error(
+        "{text:?} is no end of a connection: write NAMESPACE/POD, svc:NAMESPACE/NAME, node:NAME or an \
+         address"
+    )]
     Syntax {
         /// What was written.
         text: String,
     },
-    /// A Service.
-    #[error(
-        "podgate does not read Services yet: name a pod behind {text}, and the port that the pod listens on \
-         (targetPort), not the Service's"
-    )]
-    Service {
-        /// What was written.
-        text: String,
-    },
-    /// It is in none of the files.
-    #[error("there is no {what} in the files{}", similar(known))]
+    /// There is none.
+    #[error("there is no {what}{}", similar(known))]
     Unknown {
         /// What.
         what: String,
@@ -109,12 +105,14 @@ impl End {
         {
             let mut ends = Self::resolve(survey, judge, &EndName::Pod(first.key.clone()))?;
             let count = others.len() + 1;
-            ends.iter_mut()
-                .for_each(|end| end.one_of = Some(Workload { name: key.to_string(), pods: count }));
+            for end in &mut ends {
+                end.one_of = Some(Workload { name: key.to_string(), pods: count });
+            }
             return Ok(ends);
         }
         let (addresses, asked, node) = match name {
             EndName::Address(address) => (vec![*address], None, None),
+            EndName::Service(_) => (Vec::new(), None, None),
             EndName::Node(name) => (node_addresses(cluster, name)?, None, None),
             EndName::Pod(key) => match pod(cluster, key)? {
                 pod if !pod.host_network => (pod.addresses.clone(), None, None),
@@ -175,8 +173,11 @@ impl FromStr for EndName {
     type Err = EndError;
 
     fn from_str(text: &str) -> Result<Self, EndError> {
-        if text.starts_with("svc:") {
-            return Err(EndError::Service { text: text.to_owned() });
+        if let Some(service) = text.strip_prefix("svc:") {
+            return service
+                .parse()
+                .map(Self::Service)
+                .map_err(|_| EndError::Syntax { text: text.to_owned() });
         }
         if let Some(name) = text.strip_prefix("node:").filter(|name| !name.is_empty()) {
             return Ok(Self::Node(name.to_owned()));
@@ -192,6 +193,7 @@ impl fmt::Display for EndName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pod(key) => write!(f, "pod {key}"),
+            Self::Service(key) => write!(f, "Service {key}"),
             Self::Node(name) => write!(f, "node {name}"),
             Self::Address(address) => write!(f, "{address}"),
         }
@@ -218,7 +220,7 @@ fn node_addresses(cluster: &Cluster, name: &str) -> Result<Vec<IpAddr>, EndError
     Ok(node.addresses.clone())
 }
 
-fn similar(known: &[String]) -> String {
+pub(super) fn similar(known: &[String]) -> String {
     const SHOWN: usize = 8;
     match known.len() {
         0 => String::new(),

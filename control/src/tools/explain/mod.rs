@@ -5,26 +5,35 @@
 //!
 //! ```text
 //! end     who is asked about: a pod, a node, an address
+//! leads   ports that are a Service's and not the pod's
 //! port    which port: by number or by name
+//! service from a Service to its backends
+//! service_port  which of its ports is asked for
 //! why     why a rule does not match
 //! remedy  the smallest rule that would allow it
 //! render  all that as text
 //! ```
 
 mod end;
+mod leads;
 mod port;
 mod remedy;
 mod render;
+mod service;
+mod service_port;
 mod why;
 
 use podgate_flowtable::IpProtocol;
 use serde::Serialize;
 
 pub use self::end::{End, EndError, EndName, Workload};
+pub(super) use self::leads::in_front;
 pub use self::port::{PortError, PortQuery};
 pub(super) use self::port::{declared, ip_protocol, policy_protocol};
 pub use self::remedy::Remedy;
 pub use self::render::render;
+pub use self::service::{BackendReport, ServiceReport};
+pub use self::service_port::ServiceError;
 pub use self::why::{Miss, PolicyReport, RuleReport};
 use super::{Ask, Judge, Said, Spot, Survey, words};
 use crate::compile::CompileError;
@@ -106,9 +115,30 @@ pub enum ExplainError {
     /// Its port.
     #[error(transparent)]
     Port(#[from] PortError),
+    /// The Service that is one.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     /// There is no table.
     #[error(transparent)]
     Compile(#[from] CompileError),
+}
+
+/// All there is to say about a connection.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Answers {
+    /// Whether it may open, whichever of its addresses the ends use and whichever backend gets it.
+    pub allowed: bool,
+    /// What a Service makes of it first, if it goes to one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceReport>,
+    /// An answer for each way that is treated differently.
+    pub answers: Vec<Explanation>,
+}
+
+impl Answers {
+    fn new(service: Option<ServiceReport>, answers: Vec<Explanation>) -> Self {
+        Self { allowed: answers.iter().all(|answer| answer.allowed), service, answers }
+    }
 }
 
 /// A connection, resolved.
@@ -118,6 +148,35 @@ pub(super) struct Case<'a> {
     pub(super) to: &'a End,
     pub(super) protocol: IpProtocol,
     pub(super) port: u16,
+}
+
+impl Case<'_> {
+    /// The Service whose port this is, where the pod has another one for it and does not declare this
+    /// one: it is hardly the pod's that is meant.
+    fn service_port(&self) -> Option<leads::Leads> {
+        let pod = self.to.pod(&self.survey.cluster)?;
+        let protocol = port::policy_protocol(self.protocol)?;
+        let is_declared = pod.ports.iter().any(|port| (port.protocol, port.port) == (protocol, self.port));
+        let leads = in_front(&self.survey.cluster, &pod.key, protocol, self.port..=self.port);
+        leads.filter(|_| !is_declared)
+    }
+}
+
+/// Explains a connection to whatever `to` is, a Service too.
+pub fn ask(
+    survey: &Survey,
+    judge: &Judge,
+    from: &EndName,
+    to: &EndName,
+    port: &PortQuery,
+) -> Result<Answers, ExplainError> {
+    if matches!(from, EndName::Service(_)) {
+        return Err(ServiceError::AsSource.into());
+    }
+    match service::meant(&survey.cluster, to)? {
+        Some(service) => service::answers(survey, judge, from, service, port),
+        None => Ok(Answers::new(None, explain(survey, judge, from, to, port)?)),
+    }
 }
 
 /// Explains a connection. Two dual-stack ends have one in each family: there are two answers if
@@ -247,6 +306,9 @@ fn notes(case: &Case<'_>) -> Vec<String> {
             case.port,
             port::declared(pod)
         ));
+    }
+    if let Some(leads) = case.service_port() {
+        notes.push(format!("{leads}: rules are about the pod's port, and never about the Service's"));
     }
     notes
 }

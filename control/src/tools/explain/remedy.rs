@@ -71,14 +71,17 @@ pub(super) fn remedy(case: &Case<'_>, egress: bool) -> Option<Remedy> {
         return Some(Remedy {
             direction,
             add_to: Some(policy.key.to_string()),
-            spot: case.survey.policy_spot(&policy.key, &format!("spec.{direction}")),
+            spot: case
+                .survey
+                .policy_spot(&policy.key, &format!("spec.{direction}"))
+                .or_else(|| case.survey.policy_spot(&policy.key, "metadata.name")),
             yaml: yaml::rule(&rule, egress),
             beware: beware(case.survey, other.pod(cluster).into_iter()),
             change: Change::Rule { policy: policy.key.clone(), egress, rule },
         });
     }
     let policy = NetworkPolicy {
-        key: free_name(cluster, subject, other, egress),
+        key: free_name(case.survey, subject, other, egress),
         pod_selector: selector.clone(),
         types: PolicyTypes { ingress: !egress, egress },
         ingress: if egress { Vec::new() } else { vec![rule.clone()] },
@@ -92,7 +95,8 @@ pub(super) fn remedy(case: &Case<'_>, egress: bool) -> Option<Remedy> {
 fn ports(case: &Case<'_>) -> Ports {
     match policy_protocol(case.protocol) {
         Some(protocol) => {
-            let port = PortMatch::Range { first: case.port, last: case.port };
+            let port = case.service_port().map_or(case.port, |leads| leads.port);
+            let port = PortMatch::Range { first: port, last: port };
             Ports::AnyOf(vec![PortSpec { protocol, port }])
         }
         None => Ports::Every,
@@ -186,11 +190,15 @@ fn beware<'a>(survey: &Survey, pods: impl Iterator<Item = &'a Pod>) -> Option<St
 }
 
 /// A name that no policy of the namespace has.
-fn free_name(cluster: &Cluster, subject: &Pod, other: &End, egress: bool) -> ObjectKey {
-    let other = other.pod(cluster).map(|pod| pod.key.name.clone());
-    let other = other.unwrap_or_else(|| "address".to_owned());
+fn free_name(survey: &Survey, subject: &Pod, other: &End, egress: bool) -> ObjectKey {
+    let cluster = &survey.cluster;
+    let name = |pod: &Pod| {
+        let (workload, _) = party::workload(survey, pod);
+        workload.rsplit('/').next().unwrap_or(&pod.key.name).to_owned()
+    };
+    let other = other.pod(cluster).map_or_else(|| "address".to_owned(), name);
     let way = if egress { "to" } else { "from" };
-    let stem: String = format!("{}-{way}-{other}", subject.key.name).chars().take(240).collect();
+    let stem: String = format!("{}-{way}-{other}", name(subject)).chars().take(240).collect();
     let stem = stem.trim_end_matches(['-', '.']).to_owned();
     let names = std::iter::once(stem.clone()).chain((2..).map(|number| format!("{stem}-{number}")));
     let mut keys = names.map(|name| ObjectKey::new(&subject.key.namespace, name));

@@ -1,9 +1,45 @@
 //! An explanation as text.
 
-use super::{Because, Explanation, PolicyReport, RuleReport, Side};
+use super::{Answers, BackendReport, Because, Explanation, PolicyReport, RuleReport, ServiceReport, Side};
 
 /// For people to read.
-pub fn render(answer: &Explanation) -> String {
+pub fn render(answers: &Answers) -> String {
+    let texts = answers.answers.iter().map(explanation);
+    let texts: Vec<String> =
+        answers.service.iter().map(|report| service(report, answers.allowed)).chain(texts).collect();
+    texts.join("\n")
+}
+
+fn service(report: &ServiceReport, allowed: bool) -> String {
+    let some = report.backends.iter().any(|backend| backend.allowed == Some(true));
+    let verdict = match (allowed, some) {
+        (true, _) => "ALLOWED",
+        (false, true) => "ALLOWED IN PART",
+        (false, false) => "DENIED",
+    };
+    let addresses: Vec<String> = report.addresses.iter().map(ToString::to_string).collect();
+    let addresses = if addresses.is_empty() { String::new() } else { format!(" ({})", addresses.join(", ")) };
+    let ServiceReport { service, from, protocol, port, target, .. } = report;
+    let mut text =
+        format!("{verdict}  {from} -> Service {service}{addresses} {port}/{protocol}, targetPort {target}\n");
+    for note in &report.notes {
+        text.push_str(&format!("note: {note}\n"));
+    }
+    text.push('\n');
+    for backend in &report.backends {
+        let BackendReport { name, address, port, .. } = backend;
+        let name = name.as_ref().map_or_else(|| address.to_string(), |name| format!("{name} ({address})"));
+        let verdict = match (backend.allowed, backend.unused) {
+            (Some(true), _) => "allowed".to_owned(),
+            (Some(false), _) => "denied".to_owned(),
+            (None, why) => format!("not used: {}", why.unwrap_or("it is of another family")),
+        };
+        text.push_str(&format!("  {name} {port}/{protocol}: {verdict}\n"));
+    }
+    text
+}
+
+fn explanation(answer: &Explanation) -> String {
     let what = match answer.port {
         Some(port) => format!("{port}/{}", answer.protocol),
         None => answer.protocol.clone(),
