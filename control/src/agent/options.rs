@@ -6,6 +6,7 @@ use podgate_dataplane::snapshot::Switches;
 use podgate_dataplane::steer::Fallback;
 
 use super::FlowOptions;
+use crate::source::Strictness;
 
 /// What happens to the guard when the gateway is told to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
@@ -28,6 +29,8 @@ pub struct RunOptions {
     pub except: Vec<String>,
     /// Files and directories of manifests.
     pub manifests: Vec<PathBuf>,
+    /// How addresses and CIDRs in them are judged.
+    pub strictness: Strictness,
     /// A file that gives addresses to pods whose manifest has none.
     pub pod_ips: Option<PathBuf>,
     /// The Node object that is this node; found by address where `None`.
@@ -62,6 +65,7 @@ impl RunOptions {
             bridge: bridge.into(),
             except: Vec::new(),
             manifests,
+            strictness: Strictness::default(),
             pod_ips: None,
             node: None,
             workers: 1,

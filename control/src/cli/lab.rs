@@ -132,7 +132,8 @@ pub(super) fn respond(args: &ResponderArgs) -> std::process::ExitCode {
 }
 
 fn up(args: &UpArgs) -> Outcome {
-    let loaded = Directory::new(args.paths.clone()).load().map_err(|errors| {
+    let source = Directory::new(args.paths.clone()).with_strictness(args.gateway.strictness());
+    let loaded = source.load().map_err(|errors| {
         let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
         anyhow!("{}", lines.join("\n"))
     })?;
