@@ -297,3 +297,63 @@ fn a_file_that_comes_and_goes_is_no_error() {
         assert!(seen.iter().all(|files| *files <= 1));
     });
 }
+
+/// To leave out what is nearly a policy would open what it is to close.
+#[test]
+fn what_is_nearly_a_kind_that_is_read_is_refused_as_by_the_api_server() {
+    let object = |version: &str, kind: &str| {
+        wrong(&format!("{{apiVersion: {version}, kind: {kind}, metadata: {{name: p}}}}")).join("; ")
+    };
+    let policy = "1: apiVersion: Unsupported value:";
+    for version in
+        ["v1", "apps/v1", "networking.k8s.io/v1beta1", "networking.k8s.io/v2", "extensions/v1beta1"]
+    {
+        let expected = format!("{policy} {version:?}: supported values: \"networking.k8s.io/v1\"");
+        assert_eq!(object(version, "NetworkPolicy"), expected);
+    }
+    for kind in ["networkpolicy", "Networkpolicy", "NetWorkPolicy"] {
+        let expected = format!("1: kind: Unsupported value: {kind:?}: supported values: \"NetworkPolicy\"");
+        assert_eq!(object("networking.k8s.io/v1", kind), expected);
+    }
+    assert_eq!(object("v1", "pod"), "1: kind: Unsupported value: \"pod\": supported values: \"Pod\"");
+    assert_eq!(
+        object("apps/v1", "Pod"),
+        "1: apiVersion: Unsupported value: \"apps/v1\": supported values: \"v1\""
+    );
+    // Kinds of others, and other kinds.
+    for (version, kind) in [
+        ("crd.projectcalico.org/v1", "NetworkPolicy"),
+        ("serving.knative.dev/v1", "Service"),
+        ("policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicy"),
+        ("networking.k8s.io/v1", "Ingress"),
+    ] {
+        assert_eq!(object(version, kind), "", "{version} {kind}");
+    }
+}
+
+#[test]
+fn metadata_is_judged_as_by_the_api_server() {
+    let policy = |metadata: &str| {
+        wrong(&format!("{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {metadata}}}"))
+    };
+    assert_eq!(policy("{name: p, annotations: {a: '1', example.com/B: null, c: ''}}"), [""; 0]);
+    assert_eq!(
+        policy("{name: p, annotations: {a: 1}}"),
+        ["1: metadata.annotations: expected a string (in quotes), found the number 1 under \"a\""]
+    );
+    let [found] = &policy("{name: p, annotations: {'bad key': x}}")[..] else { panic!("one") };
+    assert!(
+        found.starts_with("1: metadata.annotations: Invalid value: \"bad key\": name part must"),
+        "{found}"
+    );
+    let large = format!("{{name: p, annotations: {{a: '{}'}}}}", "x".repeat(256 << 10));
+    assert_eq!(
+        policy(&large),
+        ["1: metadata.annotations: Invalid value: 262145 bytes: may not be more than 262144 bytes"]
+    );
+    // An empty namespace is a missing one.
+    let reading =
+        read("{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: p, namespace: ''}}");
+    assert_eq!(reading.errors, []);
+    assert_eq!(reading.manifests[0].object.title(), "NetworkPolicy default/p");
+}

@@ -12,5 +12,5 @@ pub fn directory() -> PathBuf {
 /// The cases of a suite, by name.
 #[track_caller]
 pub fn suite(name: &str) -> Vec<CaseFile> {
-    read(&[directory().join(name)]).unwrap_or_else(|errors| panic!("{errors:?}"))
+    read(&[directory().join(name)]).unwrap_or_else(|errors| panic!("{errors:?}")).cases
 }

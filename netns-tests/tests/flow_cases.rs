@@ -21,7 +21,9 @@ const ALL: Count = Count { packets: 37, changes: 7 };
 fn a_sweep_changes_no_verdict() {
     for rechecks in [false, true] {
         let mut count = Count::default();
-        suite("flows").iter().for_each(|file| follow(file, rechecks, &mut count));
+        for file in suite("flows") {
+            follow(&file, rechecks, &mut count);
+        }
         assert_eq!(count, ALL);
     }
 }
@@ -31,7 +33,9 @@ fn follow(file: &CaseFile, rechecks: bool, count: &mut Count) {
     for step in &file.case.steps {
         // Each sequence starts from a fresh flow table.
         let mut world = World::new(&file.case).unwrap();
-        step.actions.iter().for_each(|action| world.apply(action).unwrap());
+        for action in &step.actions {
+            world.apply(action).unwrap();
+        }
         let mut cable = Cable::new(&world, switches).unwrap();
         for (at, item) in with_answers(&step.sequence) {
             let place = format!("{} item {at:?}, recheck {rechecks}", file.case.name);

@@ -196,3 +196,23 @@ fn the_own_node_may_come_in() {
     assert_eq!(reach_within(&db.space, Node::V4, 80, DENIED_AFTER), Reach::TimedOut);
     assert_eq!(reach(&node.space, db.v4, 5432), Reach::Connected);
 }
+
+/// The API leaves it open; denied is the default.
+#[test]
+fn a_pod_reaches_its_own_node_only_where_that_is_switched_on() {
+    let _turn = Turn::shared();
+    for (word, expected) in [("deny", Reach::TimedOut), ("allow", Reach::Refused)] {
+        let node = three();
+        let sealed = policy("shop/sealed", "{podSelector: {}, policyTypes: [Egress]}");
+        let gateway = Gateway::start(&node, &sealed, &["--egress-to-own-node", word]);
+        let web = node.pod("shop/web");
+        assert_eq!(reach_within(&web.space, Node::V4, 10250, DENIED_AFTER), expected, "{word}");
+        assert_eq!(reach_within(&web.space, Node::V6, 10250, DENIED_AFTER), expected, "{word}");
+        // What goes to other pods is none of this.
+        let db = node.pod("shop/db").v4;
+        assert_eq!(reach_within(&web.space, db, 10250, DENIED_AFTER), Reach::TimedOut, "{word}");
+        let flows = gateway.instance.events(&["--verdict", "forwarded"]);
+        let is_own_node = |event: &&podgate_control::api::EventRecord| event.reason == "own-node";
+        assert_eq!(flows.iter().filter(is_own_node).count() > 0, word == "allow", "{flows:?}");
+    }
+}

@@ -65,6 +65,12 @@ fn bad_manifests_at_the_start() {
     std::fs::write(dir.path().join("bad.yaml"), format!("{}---\n{bad}", node.manifest())).expect("a file");
     let parts = ["bad.yaml:", "spec.policyTypes[0]", "policyTypes: [Sideways]", "^^^^^^^^", "= help: "];
     assert_refused(&node, &mut run(&node, &dir, &["--bridge", "cni0"]), &parts);
+    // Unless it is told to take them (--accept stored), as `podgate verify --live` tells it.
+    let bad = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: x, namespace: a}\n\
+        spec: {podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.5/24}}]}]}\n";
+    std::fs::write(dir.path().join("bad.yaml"), format!("{}---\n{bad}", node.manifest())).expect("a file");
+    let parts = ["spec.ingress[0].from[0].ipBlock.cidr", "10.0.0.5/24", "write 10.0.0.0/24"];
+    assert_refused(&node, &mut run(&node, &dir, &["--bridge", "cni0"]), &parts);
 }
 
 #[test]

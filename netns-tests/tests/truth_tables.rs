@@ -4,7 +4,7 @@
 use podgate_control::compile::{Compiled, Locality, Settings, compile};
 use podgate_control::oracle::{Flow, judge};
 use podgate_control::verify::{
-    Cable, CaseFile, Expectation, Flags, FlowItem, FlowVerdict, Forwarding, Judgement, Modes, Packet,
+    Cable, CaseFile, Expectation, Files, Flags, FlowItem, FlowVerdict, Forwarding, Judgement, Modes, Packet,
     Question, Report, Step, Transport, World, questions, verify,
 };
 use podgate_dataplane::snapshot::Switches;
@@ -47,8 +47,14 @@ fn flows() {
 fn run(name: &str, steps: usize) -> Report {
     let cases = suite(name);
     assert_eq!(cases.iter().map(|file| file.case.steps.len()).sum::<usize>(), steps);
-    cases.iter().for_each(cross_check);
-    verify(&cases).unwrap_or_else(|errors| panic!("{errors:?}"))
+    for file in &cases {
+        cross_check(file);
+    }
+    report(cases)
+}
+
+fn report(cases: Vec<CaseFile>) -> Report {
+    verify(&Files { cases, ..Files::default() }).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
 /// The step is given every connection alone, so what it says has to be what the table says.
@@ -61,7 +67,9 @@ fn cross_check(file: &CaseFile) {
         }
         let judges = Judges::new(&world);
         let asked = questions(step, &world).unwrap_or_else(|error| panic!("{place}: {error}"));
-        asked.connections.iter().for_each(|question| judges.check(&place, question));
+        for question in &asked.connections {
+            judges.check(&place, question);
+        }
     }
 }
 
@@ -106,7 +114,7 @@ fn every_expectation_matters() {
     for name in ["e2e", "edge", "recipes"] {
         for mut file in suite(name) {
             let wrong: usize = file.case.steps.iter_mut().map(turn_all).sum();
-            let report = verify(&[file]).unwrap_or_else(|errors| panic!("{errors:?}"));
+            let report = report(vec![file]);
             assert_eq!(report.failures.len(), wrong, "{:?}", report.failures.first());
             turned += wrong;
         }
@@ -119,7 +127,7 @@ fn every_expectation_matters() {
                 lenient: opposite(expect.forwarding(false)),
                 strict: opposite(expect.forwarding(true)),
             });
-            let report = verify(&[file]).unwrap_or_else(|errors| panic!("{errors:?}"));
+            let report = report(vec![file]);
             let modes = report.failures.iter().filter(|failure| failure.item == Some(item)).count();
             assert!(modes >= 2, "item {item}: {:?}", report.failures);
             turned += 1;
@@ -149,7 +157,9 @@ fn turn_all(step: &mut Step) -> usize {
             Expectation::Mixed => probe.backends.len(),
             _ => 1,
         };
-        probe.backends.values_mut().for_each(|judgement| *judgement = other(*judgement));
+        for judgement in probe.backends.values_mut() {
+            *judgement = other(*judgement);
+        }
         probe.recommended = probe.recommended.map(other);
         probe.expect = match probe.expect {
             Expectation::Allow => Expectation::Deny,

@@ -171,6 +171,34 @@ fn a_case_that_cannot_be_read_names_the_place_and_is_no_pass() {
 }
 
 #[test]
+fn manifests_with_verdicts_are_cases_too() {
+    let ended = verify(&[], &[&directory().join("validation.yaml")]);
+    let expected = "1 case, 48 checks (48 manifests): all hold\n";
+    assert_eq!((ended.code, &*ended.stdout, &*ended.stderr), (0, expected, ""));
+    let text = fs::read_to_string(directory().join("validation.yaml")).unwrap();
+    let ended = on(&text.replacen("Invalid value: 0:", "Invalid value: 1:", 1), &[]);
+    let says = "must be between 1 and 65535, inclusive";
+    let expected = format!(
+        "FAIL port-zero: expected rejected: spec.ingress[0].ports[0].port: Invalid value: 1: {says}, got rejected: \
+         spec.ingress[0].ports[0].port: Invalid value: 0: {says}\n     read as a new object\n     in DIR/case.yaml\n\
+         1 case, 48 checks (48 manifests): 1 failed\n"
+    );
+    assert_eq!((ended.code, &*ended.stdout), (1, &*expected), "{}", ended.stderr);
+}
+
+/// The guide's example.
+#[test]
+fn the_guide_shows_a_case_that_holds() {
+    let guide = fs::read_to_string(directory().join("../../docs/verify.md")).unwrap();
+    let mut examples = guide.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let ended = on(examples.next().unwrap(), &[]);
+    let expected = "1 case, 14 checks (9 cells, 4 probes, 1 Service): all hold\n";
+    assert_eq!((ended.code, &*ended.stdout, &*ended.stderr), (0, expected, ""));
+    let ended = on(examples.last().unwrap(), &[]);
+    assert_eq!((ended.code, &*ended.stdout), (0, "1 case, 1 check (1 manifest): all hold\n"));
+}
+
+#[test]
 fn nothing_to_check_is_no_pass() {
     let (head, _) = CASE.split_once("\n  matrices:").unwrap();
     let ended = on(head, &[]);
@@ -196,10 +224,12 @@ fn nothing_to_check_is_no_pass() {
 /// One expectation of one case of each suite, turned round.
 #[test]
 fn one_wrong_expectation_in_a_suite_is_found() {
-    for (suite, cases) in [("e2e", 48), ("cyclonus", 110), ("recipes", 14), ("edge", 55), ("flows", 9)] {
+    for (suite, cases) in [("e2e", 24), ("cyclonus", 24), ("recipes", 14), ("edge", 24), ("flows", 9)] {
         let mut files: Vec<PathBuf> =
             fs::read_dir(directory().join(suite)).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
+        // All of them are run, unturned, elsewhere.
+        files.truncate(24);
         let folder = tempfile::tempdir().unwrap();
         for (number, path) in files.iter().enumerate() {
             let mut case: Value = parse_yaml(&fs::read_to_string(path).unwrap()).unwrap();

@@ -6,7 +6,7 @@ use podgate_dataplane::snapshot::Switches;
 use podgate_dataplane::steer::Fallback;
 
 use super::FlowOptions;
-use crate::source::Workloads;
+use crate::source::{Strictness, Workloads};
 
 /// What happens to the guard when the gateway is told to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
@@ -41,6 +41,8 @@ pub struct RunOptions {
     pub manifests: Vec<PathBuf>,
     /// Whether workloads stand for pods. On a node they do not: its cluster tells its pods.
     pub workloads: Workloads,
+    /// How addresses and CIDRs in them are judged.
+    pub strictness: Strictness,
     /// A file that gives addresses to pods whose manifest has none.
     pub pod_ips: Option<PathBuf>,
     /// The Node object that is this node; found by address where `None`.
@@ -78,6 +80,7 @@ impl RunOptions {
             except: Vec::new(),
             manifests,
             workloads: Workloads::Ignored,
+            strictness: Strictness::default(),
             pod_ips: None,
             node: None,
             workers: 1,

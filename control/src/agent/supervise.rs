@@ -91,7 +91,9 @@ fn list(errors: &[SourceError]) -> String {
 pub async fn run(options: RunOptions, ready: impl FnOnce(&Gateway)) -> Result<(), RunError> {
     preflight::check_process(&options).map_err(StartError::from)?;
     let paths = Paths::new(&options.run_dir, &options.name);
-    let mut source = Directory::new(options.manifests.clone()).with_workloads(options.workloads);
+    let mut source = Directory::new(options.manifests.clone())
+        .with_workloads(options.workloads)
+        .with_strictness(options.strictness);
     if let Some(path) = &options.pod_ips {
         source = source.with_overlay(read_overlay(path)?);
     }

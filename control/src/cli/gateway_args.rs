@@ -8,6 +8,7 @@ use podgate_dataplane::steer::Fallback;
 
 use super::flow_args::FlowArgs;
 use crate::agent::{OnExit, RunOptions, ServiceMode};
+use crate::source::Strictness;
 
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Gateway")]
@@ -15,6 +16,10 @@ pub(super) struct GatewayArgs {
     /// The Node object that is this node; without it, the one that has an address of this machine.
     #[arg(long, value_name = "NODE")]
     node: Option<String>,
+    /// Which CIDRs in policies are taken: those of new objects, or also what an API server may hold from
+    /// earlier (host bits, leading zeros, IPv4-mapped IPv6).
+    #[arg(long, value_enum, default_value_t = AcceptArg::New)]
+    accept: AcceptArg,
     /// Worker threads; each has a queue of the trunk.
     #[arg(long, default_value_t = 1, value_name = "N", env = "PODGATE_WORKERS")]
     workers: u32,
@@ -54,6 +59,14 @@ pub(super) struct GatewayArgs {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum AcceptArg {
+    /// As the API server takes new objects.
+    New,
+    /// As it holds them: for manifests that were written out of a cluster.
+    Stored,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 enum FallbackArg {
     /// Drop.
     Closed,
@@ -89,6 +102,7 @@ impl GatewayArgs {
     /// Options for a gateway called `name` on `bridge`.
     pub(super) fn options(self, name: String, bridge: String, manifests: Vec<PathBuf>) -> RunOptions {
         RunOptions {
+            strictness: self.strictness(),
             name,
             node: self.node,
             workers: self.workers,
@@ -112,6 +126,14 @@ impl GatewayArgs {
         }
     }
 
+    /// How addresses and CIDRs in manifests are judged.
+    pub(super) fn strictness(&self) -> Strictness {
+        match self.accept {
+            AcceptArg::New => Strictness::New,
+            AcceptArg::Stored => Strictness::Stored,
+        }
+    }
+
     /// The same, as arguments for a `podgate run` of its own.
     pub(super) fn to_arguments(&self) -> Vec<String> {
         let mut arguments = Vec::new();
@@ -119,6 +141,7 @@ impl GatewayArgs {
         if let Some(node) = &self.node {
             add("--node", node.clone());
         }
+        add("--accept", word(&self.accept));
         add("--workers", self.workers.to_string());
         if !self.cpus.is_empty() {
             add("--cpus", self.cpus.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));

@@ -134,7 +134,9 @@ pub(super) fn respond(args: &ResponderArgs) -> std::process::ExitCode {
 }
 
 fn up(args: &UpArgs) -> Outcome {
-    let directory = Directory::new(args.paths.clone()).with_workloads(Workloads::Replicas);
+    let directory = Directory::new(args.paths.clone())
+        .with_workloads(Workloads::Replicas)
+        .with_strictness(args.gateway.strictness());
     let (loaded, _) = directory.load_traced().map_err(|failed| refused(&failed))?;
     for note in &loaded.notes {
         eprintln!("note: {note}");

@@ -8,16 +8,16 @@ use clap::Args;
 use super::status::Format;
 use super::survey::counted;
 use super::{Failure, Outcome, block_on};
-use crate::verify::{self, CaseError, CaseFile, LiveError, LiveOptions, Mode, NotShown, Report};
+use crate::verify::{self, CaseError, Files, LiveError, LiveOptions, Mode, NotShown, Report};
 
 /// Check that policies allow and deny what cases say: truth tables, probes, packet sequences.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  podgate verify cases/\n  \
     podgate verify cases/shop.yaml more-cases/ -o json\n  \
     podgate verify --live cases/shop.yaml\n\n\
-    Each case brings its own cluster and policies. They are compiled as a gateway compiles them, and every\n\
-    connection is decided by the step that workers run, once for each node on its way. With --live the\n\
-    case is built as a lab, and real packets decide (as root).\n\
+    Each case brings its own cluster and policies. They are compiled as a gateway compiles them, and\n\
+    every connection is decided by the step that workers run, once for each node on its way. With\n\
+    --live the case is built as a lab, and real packets decide (as root).\n\
     Exit code: 0 all hold, 1 some do not, 2 bad usage, or a case that cannot be read or run.\n\
     What a case looks like is in docs/verify.md.")]
 pub(super) struct VerifyArgs {
@@ -39,8 +39,8 @@ pub(super) struct VerifyArgs {
 }
 
 pub(super) fn run(args: &VerifyArgs) -> Outcome {
-    let cases = verify::read(&args.paths).map_err(|errors| refused(&errors))?;
-    let report = decide(args, &cases)?;
+    let files = verify::read(&args.paths).map_err(|errors| refused(&errors))?;
+    let report = decide(args, &files)?;
     let mut out = std::io::stdout().lock();
     match args.output {
         Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
@@ -49,7 +49,7 @@ pub(super) fn run(args: &VerifyArgs) -> Outcome {
     if report.holds() { Ok(()) } else { Err(Failure::Code(1)) }
 }
 
-fn decide(args: &VerifyArgs, cases: &[CaseFile]) -> Result<Report, Failure> {
+fn decide(args: &VerifyArgs, cases: &Files) -> Result<Report, Failure> {
     if !args.live {
         return verify::verify(cases).map_err(|errors| refused(&errors));
     }

@@ -188,7 +188,7 @@ struct DocumentReader<'a> {
 }
 
 /// `apiVersion` and `kind` of the kinds that are read.
-const KINDS: [(&str, &str); 6] = [
+static KINDS: [(&str, &str); 6] = [
     ("v1", "Namespace"),
     ("v1", "Node"),
     ("v1", "Pod"),
@@ -196,6 +196,24 @@ const KINDS: [(&str, &str); 6] = [
     ("discovery.k8s.io/v1", "EndpointSlice"),
     ("networking.k8s.io/v1", "NetworkPolicy"),
 ];
+
+/// What is wrong with an object that is of no kind that is read, if it is called like one: its
+/// `apiVersion`, or its `kind` if that is written in other case.
+fn misnamed(api_version: &str, written: &str) -> Option<(&'static str, Problem)> {
+    let (version, kind) = KINDS.iter().find(|(_, kind)| kind.eq_ignore_ascii_case(written))?;
+    let (field, value, supported) =
+        if *kind == written { ("apiVersion", api_version, version) } else { ("kind", written, kind) };
+    let problem =
+        Problem::Unsupported { value: format!("{value:?}"), supported: std::slice::from_ref(supported) };
+    is_kubernetes_group(api_version).then_some((field, problem))
+}
+
+/// Whether an API version is of a group that Kubernetes itself has, in which no two groups have a kind
+/// of one name that is read here.
+fn is_kubernetes_group(api_version: &str) -> bool {
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    !group.contains('.') || group.ends_with(".k8s.io")
+}
 
 impl DocumentReader<'_> {
     /// Reads one object, or the items of a list. An item of a typed list need not repeat its kind.
@@ -246,14 +264,11 @@ impl DocumentReader<'_> {
             ("networking.k8s.io/v1", "NetworkPolicy") => {
                 network_policy(&mut reader, map).map(Object::NetworkPolicy)
             }
-            // Versions of the very same API that are gone: to ignore one would be to open what it
-            // closes. Other groups have a kind of this name too (Calico); theirs are not read.
-            (version, "NetworkPolicy")
-                if version.starts_with("networking.k8s.io/") || version.starts_with("extensions/") =>
-            {
-                let value = format!("{version:?}");
-                let supported = &["networking.k8s.io/v1"];
-                reader.report_at("apiVersion", Problem::Unsupported { value, supported });
+            // To ignore a policy would be to open what it closes. Other groups have a kind of this name
+            // too (Calico); theirs are not read.
+            (version, written) if let Some(problem) = misnamed(version, written) => {
+                let (field, problem) = problem;
+                reader.report_at(field, problem);
                 None
             }
             _ => {

@@ -54,8 +54,11 @@ pub(super) fn metadata<'a>(
         if name.is_none() {
             reader.report_at("name", NO_NAME);
         }
-        let namespace =
-            reader.field(map, "namespace", |reader, node| checked_text(reader, node, syntax::dns_label));
+        // In Go's decoder an empty string is what is missing.
+        let is_given = map.find("namespace").is_some_and(|node| !node.is_empty_text());
+        let read = |reader: &mut Reader<'a>, node: &'a Tree| checked_text(reader, node, syntax::dns_label);
+        let namespace = if is_given { reader.field(map, "namespace", read) } else { None };
+        reader.field(map, "annotations", check_annotations);
         let labels = reader.field(map, "labels", labels).unwrap_or_default();
         let terminating = reader.field(map, "deletionTimestamp", Reader::text).is_some();
         Some(Metadata {
@@ -94,6 +97,33 @@ pub(super) fn labels<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Labels {
         labels.insert(key.clone(), value);
     }
     labels
+}
+
+/// Judges annotations, which mean nothing here: what the API server would refuse is refused.
+fn check_annotations<'a>(reader: &mut Reader<'a>, node: &'a Tree) {
+    /// `TotalAnnotationSizeLimitB`.
+    const MAX_LEN_BYTES: usize = 256 << 10;
+    let Some(map) = reader.map(node) else { return };
+    let mut len_bytes = 0;
+    for (key, value) in &map.0 {
+        len_bytes += key.len();
+        match &value.value {
+            Value::Text(text) => len_bytes += text.len(),
+            Value::Null => {}
+            other => {
+                let found = format!("{} under {key:?}", other.describe());
+                reader.report(Problem::Type { expected: "a string (in quotes)", found });
+            }
+        }
+        // Capitals are let through.
+        if let Err(detail) = syntax::label_key(&key.to_lowercase()) {
+            reader.report(Problem::Invalid { value: format!("{key:?}"), detail, remedy: None });
+        }
+    }
+    if len_bytes > MAX_LEN_BYTES {
+        let (value, detail) = (format!("{len_bytes} bytes"), "may not be more than 262144 bytes");
+        reader.report(Problem::Invalid { value, detail, remedy: None });
+    }
 }
 
 /// Reads a string and checks it.

@@ -93,6 +93,11 @@ impl Node {
         }
     }
 
+    /// Whether it is the empty string.
+    pub(super) fn is_empty_text(&self) -> bool {
+        matches!(&self.value, Value::Text(text) if text.is_empty())
+    }
+
     /// What it holds, if it is a collection.
     pub(super) fn children(&self) -> impl Iterator<Item = &Self> {
         let (list, map): (&[Self], &[(String, Self)]) = match &self.value {

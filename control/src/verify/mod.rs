@@ -8,6 +8,7 @@
 //! address   the ends of a probe
 //! matrix    rows of dots and crosses
 //! flow      packet sequences
+//! validation  manifests and what the API server says of them
 //! world     the cluster of a case, as its actions change it
 //! service   what a Service of a case leads to
 //! question  what a step asks
@@ -34,6 +35,7 @@ mod report;
 mod run;
 mod service;
 mod step;
+mod validation;
 mod why;
 mod world;
 
@@ -49,8 +51,9 @@ pub use format::{
 pub use live::{LiveError, LiveOptions, verify_live};
 pub use matrix::{Hand, Matrix, MatrixError};
 pub use question::{Fact, Origin, Question, QuestionError, Questions, questions};
-pub use read::{CaseError, CaseFile, Fault, ItemError, YamlError, parse_yaml, read};
+pub use read::{CaseError, CaseFile, Fault, Files, ItemError, ValidationFile, YamlError, parse_yaml, read};
 pub use report::{Failure, Mode, NotShown, Report};
 pub use run::verify;
 pub use step::{Action, Expectation, Judgement, Probe, Step, Transport};
+pub use validation::{Validation, ValidationCase};
 pub use world::{World, WorldError};

@@ -1,10 +1,10 @@
 //! Files and directories to cases.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 
-use super::{CableError, Case, QuestionError, WorldError};
+use super::{CableError, Case, QuestionError, Validation, WorldError};
 use crate::source::{Directory, SourceError};
 
 /// A case and where it stands.
@@ -14,6 +14,24 @@ pub struct CaseFile {
     pub path: PathBuf,
     /// What it says.
     pub case: Case,
+}
+
+/// Manifests with the API server's verdicts, and where they stand.
+#[derive(Clone, Debug)]
+pub struct ValidationFile {
+    /// The file.
+    pub path: PathBuf,
+    /// What it says.
+    pub validation: Validation,
+}
+
+/// Everything that was read.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    /// Cases.
+    pub cases: Vec<CaseFile>,
+    /// Manifests with verdicts.
+    pub validations: Vec<ValidationFile>,
 }
 
 /// Why cases cannot be read or run.
@@ -94,31 +112,46 @@ impl CaseFile {
 }
 
 /// The cases in files and directories, with all below these, by name. Every error is returned.
-pub fn read(paths: &[PathBuf]) -> Result<Vec<CaseFile>, Vec<CaseError>> {
+pub fn read(paths: &[PathBuf]) -> Result<Files, Vec<CaseError>> {
     let texts = Directory::new(paths.to_vec()).texts();
     let texts = texts.map_err(|errors| errors.into_iter().map(CaseError::Source).collect::<Vec<_>>())?;
-    let (mut files, mut errors) = (Vec::new(), Vec::new());
+    let (mut files, mut errors) = (Files::default(), Vec::new());
     for (path, bytes) in texts {
-        match case(&path, &bytes) {
-            Ok(case) => files.push(CaseFile { path, case }),
-            Err(error) => errors.push(error),
+        if let Err(error) = files.add(path, &bytes) {
+            errors.push(error);
         }
     }
-    if files.is_empty() && errors.is_empty() {
+    if files.cases.is_empty() && files.validations.is_empty() && errors.is_empty() {
         let paths = paths.iter().map(|path| path.display().to_string()).collect();
         errors.push(CaseError::NoCase { paths });
     }
     if errors.is_empty() { Ok(files) } else { Err(errors) }
 }
 
-fn case(path: &Path, bytes: &[u8]) -> Result<Case, CaseError> {
-    let format = |line, reason| CaseError::Format { path: path.to_owned(), line, reason };
-    let text = str::from_utf8(bytes).map_err(|_| format(None, "it is not UTF-8".to_owned()))?;
-    let case: Case = parse_yaml(text).map_err(|error| format(error.line, error.reason))?;
-    if !case.checks_something() {
-        return Err(CaseError::NoCheck { path: path.to_owned() });
+impl Files {
+    fn add(&mut self, path: PathBuf, bytes: &[u8]) -> Result<(), CaseError> {
+        let format = |line, reason| CaseError::Format { path: path.clone(), line, reason };
+        let text = str::from_utf8(bytes).map_err(|_| format(None, "it is not UTF-8".to_owned()))?;
+        if text.lines().any(|line| line.starts_with("cases:")) {
+            let validation: Validation =
+                parse_yaml(text).map_err(|error| format(error.line, error.reason))?;
+            if let Some(name) = validation.contradiction() {
+                let reason = format!("{name} is valid and has errors, or neither");
+                return Err(format(None, reason));
+            }
+            if validation.cases.is_empty() {
+                return Err(CaseError::NoCheck { path });
+            }
+            self.validations.push(ValidationFile { path, validation });
+            return Ok(());
+        }
+        let case: Case = parse_yaml(text).map_err(|error| format(error.line, error.reason))?;
+        if !case.checks_something() {
+            return Err(CaseError::NoCheck { path });
+        }
+        self.cases.push(CaseFile { path, case });
+        Ok(())
     }
-    Ok(case)
 }
 
 /// A text that is not what it should be.

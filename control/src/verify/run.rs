@@ -6,8 +6,8 @@ use podgate_flowtable::Time;
 use super::report::Spot;
 use super::why::why;
 use super::{
-    Cable, Case, CaseError, CaseFile, Failure, Flags, FlowItem, FlowPacket, Forwarding, Journey, Judgement,
-    Mode, Origin, Packet, Question, Report, Step, Transport, World, questions, with_answers,
+    Cable, Case, CaseError, CaseFile, Failure, Files, Flags, FlowItem, FlowPacket, Forwarding, Journey,
+    Judgement, Mode, Origin, Packet, Question, Report, Step, Transport, World, questions, with_answers,
 };
 
 /// Between a packet and the next, in nanoseconds: a second, so that UDP flows grow old and none expires.
@@ -17,10 +17,13 @@ const TICK: u64 = 1_000_000_000;
 const SOURCE_PORTS: u16 = 20_000;
 
 /// Runs all cases. What cannot be run is told of all of them, and then nothing else is.
-pub fn verify(files: &[CaseFile]) -> Result<Report, Vec<CaseError>> {
+pub fn verify(files: &Files) -> Result<Report, Vec<CaseError>> {
     let mut report = Report::default();
     let mut errors = Vec::new();
-    for file in files {
+    for file in &files.validations {
+        report.add(file.validation.run(&file.path));
+    }
+    for file in &files.cases {
         match run(file) {
             Ok(of_it) => report.add(of_it),
             Err(error) => errors.push(error),

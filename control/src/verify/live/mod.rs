@@ -23,7 +23,7 @@ use futures::stream::{self, StreamExt};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::report::Spot;
-use super::{CaseFile, Failure, FlowItem, Report};
+use super::{Failure, Files, FlowItem, Report};
 use cast::{Cast, ports};
 pub use error::LiveError;
 use scene::{Scene, scenes};
@@ -43,11 +43,15 @@ pub struct LiveOptions {
 
 /// Runs cases with real packets; needs root. Scenes with the same cast share a lab. What one machine
 /// cannot show is counted as not shown.
-pub async fn verify_live(files: &[CaseFile], options: &LiveOptions) -> Result<Report, LiveError> {
+pub async fn verify_live(files: &Files, options: &LiveOptions) -> Result<Report, LiveError> {
     let mut report = Report::default();
     let mut all = Vec::new();
     let mut errors = Vec::new();
-    for file in files {
+    for file in &files.validations {
+        let manifests = file.validation.cases.len();
+        report.not_shown(manifests, "whether a manifest is accepted is a matter of files, not of packets");
+    }
+    for file in &files.cases {
         match scenes(file, &mut report) {
             Ok(scenes) => all.extend(scenes),
             Err(error) => errors.push(error),

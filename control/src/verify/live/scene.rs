@@ -1,11 +1,9 @@
 //! Which questions of a step can be asked on one machine, on which node's bridge, and which cannot.
 
 use std::net::IpAddr;
-use std::path::Path;
 
 use super::super::{CaseError, CaseFile, Question, Report, World, questions};
 use super::cast::{Cast, Seat};
-use crate::source::{Strictness, read_manifests};
 
 /// A step as one node's bridge can show it.
 pub(super) struct Scene<'a> {
@@ -37,13 +35,6 @@ pub(super) fn scenes<'a>(file: &'a CaseFile, report: &mut Report) -> Result<Vec<
             "in a sequence of packets the kernels at both ends would answer by themselves",
         );
         let mut left = asked.connections;
-        if !is_admitted(&world) {
-            report.not_shown(
-                left.len(),
-                "a gateway that reads files refuses a policy that only an older API server would have stored",
-            );
-            continue;
-        }
         for node in world.cluster().nodes().keys() {
             let fits = |question: &Question| obstacle(question, &world, node).is_none();
             let (here, elsewhere): (Vec<_>, Vec<_>) = left.into_iter().partition(fits);
@@ -101,14 +92,6 @@ fn obstacle(question: &Question, world: &World, node: &str) -> Option<&'static s
 fn node_of(world: &World, address: IpAddr) -> Option<&str> {
     let mut nodes = world.cluster().nodes().values();
     nodes.find(|node| node.addresses.contains(&address)).map(|node| node.name.as_str())
-}
-
-/// Whether a gateway that reads files takes all policies.
-fn is_admitted(world: &World) -> bool {
-    let refuses = |policy: &serde_json::Value| {
-        !read_manifests(&policy.to_string(), Path::new("policies"), Strictness::New).errors.is_empty()
-    };
-    !world.policies().values().any(refuses)
 }
 
 impl Scene<'_> {

@@ -70,6 +70,8 @@ impl Stage {
         fs::create_dir(&manifests).map_err(|source| LiveError::Write { path: manifests.clone(), source })?;
         let mut arguments: Vec<OsString> = vec!["--manifests".into(), manifests.clone().into()];
         arguments.extend(["--node".into(), OsString::from(&cast.node)]);
+        // Cases have policies as an API server holds them.
+        arguments.extend(["--accept".into(), "stored".into()]);
         for other in lab.externals() {
             arguments.extend(["--except".into(), OsString::from(&other.host_device)]);
         }
