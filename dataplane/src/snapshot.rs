@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use podgate_flowtable::{Addr, Epoch};
 
 use crate::mac::Mac;
-use crate::policy::{Endpoint, EndpointId, EndpointKind, EndpointMap, PolicyTable, RuleId};
+use crate::policy::{Endpoint, EndpointId, EndpointKind, EndpointMap, Handovers, PolicyTable, RuleId};
 use crate::tag::{MAX_PORTS, PortId};
 
 /// The pod behind a guarded port.
@@ -103,6 +103,10 @@ pub struct Snapshot {
     pub endpoints: EndpointMap,
     /// Pairs of identities to allowed ports.
     pub policy: PolicyTable,
+    /// Ranges (first, last) out of which this node's pods have their addresses.
+    pub pod_ranges: Box<[(Addr, Addr)]>,
+    /// Addresses that are another pod's than they were.
+    pub handovers: Handovers,
     /// Switches.
     pub switches: Switches,
     /// Names, for events and tools.
@@ -119,7 +123,8 @@ impl Snapshot {
         names: Names,
     ) -> Self {
         let (ports, macs) = (vec![None; MAX_PORTS].into(), HashMap::new());
-        Self { epoch, ports, macs, endpoints, policy, switches, names }
+        let (pod_ranges, handovers) = (Box::default(), Handovers::default());
+        Self { epoch, ports, macs, endpoints, policy, pod_ranges, handovers, switches, names }
     }
 
     /// Binds `port` to a pod.
@@ -160,6 +165,11 @@ impl Snapshot {
             return pod;
         }
         endpoint
+    }
+
+    /// Whether `addr` is one that only pods of this node have, known or not.
+    pub fn is_for_pods(&self, addr: Addr) -> bool {
+        self.pod_ranges.iter().any(|(first, last)| (*first..=*last).contains(&addr))
     }
 
     /// The pod behind `port`, as policy sees it when it uses `addr`, one of its own. Identities may

@@ -77,8 +77,8 @@ impl EndpointMap {
 
 /// A multiply-fold hash of one address; keyed, so that a client cannot choose what collides.
 #[derive(Clone, Debug, Default)]
-struct AddrHasher {
-    seed: u64,
+pub(super) struct AddrHasher {
+    pub(super) seed: u64,
 }
 
 impl std::hash::BuildHasher for AddrHasher {
@@ -89,7 +89,7 @@ impl std::hash::BuildHasher for AddrHasher {
     }
 }
 
-struct Fold(u64);
+pub(super) struct Fold(u64);
 
 impl Fold {
     #[inline]

@@ -53,6 +53,9 @@ impl Gate<'_> {
         match self.flows.find(&quoted) {
             Some((flow, direction)) if now < flow.expires_at && flow.state != FlowState::Denied => {
                 let known = Known::new(flow.id, direction.opposite(), flow.original, flow.decision);
+                if place.is_a_formers(&known) {
+                    return unrelated;
+                }
                 self.judge_known(place, &ip.tuple(), &known, now)
             }
             _ => unrelated,
