@@ -1,6 +1,8 @@
 //! A text to objects, document by document.
 
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::object::{namespace, node, pod};
 use super::policy::network_policy;
@@ -15,13 +17,13 @@ use crate::model::{Cluster, Namespace, NetworkPolicy, Node, Pod};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Object {
     /// A Namespace.
-    Namespace(Namespace),
+    Namespace(Arc<Namespace>),
     /// A Node.
-    Node(Node),
+    Node(Arc<Node>),
     /// A Pod.
-    Pod(Pod),
+    Pod(Arc<Pod>),
     /// A NetworkPolicy.
-    NetworkPolicy(NetworkPolicy),
+    NetworkPolicy(Arc<NetworkPolicy>),
 }
 
 impl Object {
@@ -76,43 +78,87 @@ pub fn read_manifests(text: &str, file: &Path, strictness: Strictness) -> Readin
 /// As [`read_manifests`]; `traced`: every manifest knows where its fields stand.
 pub(super) fn read(text: &str, file: &Path, strictness: Strictness, traced: bool) -> Reading {
     let mut reading = Reading::default();
-    for (position, document) in documents(text).into_iter().enumerate() {
-        let mut reader = DocumentReader {
-            reading: &mut reading,
-            place: Place { file: file.to_owned(), document: Some(position + 1), line: None },
-            lines_before: document.lines_before,
-            trace: traced
-                .then_some(Trace { text, document: document.start..document.start + document.text.len() }),
-            strictness,
-        };
-        match tree::parse(document.text) {
-            Ok(root) => reader.object(&root, None),
-            Err(error) => {
-                let place = reader.place_at(error.line.unwrap_or(0));
-                let problem = Problem::Syntax { reason: error.reason };
-                reader.reading.errors.push(SourceError {
-                    place,
-                    object: None,
-                    field: String::new(),
-                    problem,
-                });
-            }
+    for (number, document) in (1..).zip(documents(text)) {
+        let trace = traced.then_some(Trace { text, document: document.span() });
+        let spot = Spot { file, number, lines_before: document.lines_before };
+        let Reading { manifests, notes, errors } = read_document(document.text, strictness, trace);
+        reading.manifests.extend(
+            manifests.into_iter().map(|manifest| Manifest { place: spot.of(&manifest.place), ..manifest }),
+        );
+        reading.notes.extend(notes.iter().map(|note| spot.of_note(note)));
+        reading.errors.extend(errors.iter().map(|error| spot.of_error(error)));
+    }
+    reading
+}
+
+/// Reads one document by itself. All places are those in a file without a name that holds nothing else.
+pub(super) fn read_document(text: &str, strictness: Strictness, trace: Option<Trace<'_>>) -> Reading {
+    let mut reading = Reading::default();
+    let mut reader = DocumentReader { reading: &mut reading, trace, strictness };
+    match tree::parse(text) {
+        Ok(root) => reader.object(&root, None),
+        Err(error) => {
+            let place = place_at(error.line.unwrap_or(0));
+            let problem = Problem::Syntax { reason: error.reason };
+            reading.errors.push(SourceError { place, object: None, field: String::new(), problem });
         }
     }
     reading
 }
 
-struct Document<'a> {
-    text: &'a str,
+/// Where a document stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot<'a> {
+    pub(super) file: &'a Path,
+    /// Which of the file's documents, from 1.
+    pub(super) number: usize,
+    pub(super) lines_before: u64,
+}
+
+impl Spot<'_> {
+    /// The place in the file of one in the document.
+    pub(super) fn of(&self, place: &Place) -> Place {
+        let line = place.line.map(|line| self.lines_before + line);
+        Place { file: self.file.to_owned(), document: Some(self.number), line }
+    }
+
+    pub(super) fn of_note(&self, note: &Note) -> Note {
+        match note {
+            Note::IgnoredKind { place, kind, name } => {
+                Note::IgnoredKind { place: self.of(place), kind: kind.clone(), name: name.clone() }
+            }
+            Note::ImpliedNamespace { .. } => note.clone(),
+        }
+    }
+
+    pub(super) fn of_error(&self, error: &SourceError) -> SourceError {
+        SourceError { place: self.of(&error.place), ..error.clone() }
+    }
+}
+
+/// The place of a line of a document; 0 is one that is not known.
+fn place_at(line: u64) -> Place {
+    Place { file: PathBuf::new(), document: None, line: (line > 0).then_some(line) }
+}
+
+pub(super) struct Document<'a> {
+    pub(super) text: &'a str,
     /// Where it starts in the whole text.
     start: usize,
-    lines_before: u64,
+    pub(super) lines_before: u64,
+}
+
+impl Document<'_> {
+    /// Where it stands in the whole text.
+    pub(super) fn span(&self) -> Range<usize> {
+        self.start..self.start + self.text.len()
+    }
 }
 
 /// The documents of a stream that hold anything. `---` and `...` at the start of a line end a
 /// document wherever they stand, in a block or quoted string too (YAML 1.2.2, 9.1.2), so that one
 /// broken document does not hide what is wrong with the next.
-fn documents(text: &str) -> Vec<Document<'_>> {
+pub(super) fn documents(text: &str) -> Vec<Document<'_>> {
     let mark = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let mut documents = Vec::new();
     let (mut start, mut start_line, mut at) = (mark, 0, mark);
@@ -146,8 +192,6 @@ fn holds_content(line: &str) -> bool {
 
 struct DocumentReader<'a> {
     reading: &'a mut Reading,
-    place: Place,
-    lines_before: u64,
     trace: Option<Trace<'a>>,
     strictness: Strictness,
 }
@@ -187,11 +231,11 @@ impl DocumentReader<'_> {
         }
         let title = title(map, kind);
         let object = match (api_version, kind) {
-            ("v1", "Namespace") => namespace(&mut reader, map).map(Object::Namespace),
-            ("v1", "Node") => node(&mut reader, map).map(Object::Node),
-            ("v1", "Pod") => pod(&mut reader, map).map(Object::Pod),
+            ("v1", "Namespace") => namespace(&mut reader, map).map(|read| Object::Namespace(read.into())),
+            ("v1", "Node") => node(&mut reader, map).map(|read| Object::Node(read.into())),
+            ("v1", "Pod") => pod(&mut reader, map).map(|read| Object::Pod(read.into())),
             ("networking.k8s.io/v1", "NetworkPolicy") => {
-                network_policy(&mut reader, map).map(Object::NetworkPolicy)
+                network_policy(&mut reader, map).map(|read| Object::NetworkPolicy(read.into()))
             }
             // Versions of the very same API that are gone: to ignore one would be to open what it
             // closes. Other groups have a kind of this name too (Calico); theirs are not read.
@@ -204,7 +248,7 @@ impl DocumentReader<'_> {
                 None
             }
             _ => {
-                let place = self.place_at(root.line);
+                let place = place_at(root.line);
                 let name = title.strip_prefix(kind).unwrap_or_default().trim().to_owned();
                 self.reading.notes.push(Note::IgnoredKind {
                     place,
@@ -215,7 +259,7 @@ impl DocumentReader<'_> {
             }
         };
         if let Some(object) = object {
-            let place = self.place_at(root.line);
+            let place = place_at(root.line);
             let origin = self.trace.as_ref().map(|trace| trace.origin(root, kind));
             self.reading.manifests.push(Manifest { object, place, origin });
         }
@@ -228,7 +272,7 @@ impl DocumentReader<'_> {
             Value::Null => {}
             other => {
                 let problem = Problem::Type { expected: "a list", found: other.describe() };
-                let place = self.place_at(items.line);
+                let place = place_at(items.line);
                 self.reading.errors.push(SourceError {
                     place,
                     object: None,
@@ -242,7 +286,7 @@ impl DocumentReader<'_> {
     /// Turns what the walk found into errors.
     fn finish(&mut self, reader: Reader<'_>, root: &Tree, object: Option<&str>) {
         for finding in reader.into_findings() {
-            let place = self.place_at(finding.line.unwrap_or(root.line));
+            let place = place_at(finding.line.unwrap_or(root.line));
             let (field, problem) = (finding.field, finding.problem);
             self.reading.errors.push(SourceError {
                 place,
@@ -251,12 +295,6 @@ impl DocumentReader<'_> {
                 problem,
             });
         }
-    }
-
-    /// The place of a line of this document; 0 is one that is not known.
-    fn place_at(&self, line: u64) -> Place {
-        let line = (line > 0).then_some(self.lines_before + line);
-        Place { line, ..self.place.clone() }
     }
 }
 

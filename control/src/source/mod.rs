@@ -1,7 +1,9 @@
 //! Where the objects come from: a directory of ordinary Kubernetes manifests, watched.
 //!
 //! ```text
-//! directory  paths to a cluster: which files, duplicates, retries
+//! directory  paths to a cluster: everything read, duplicates found
+//! files      which files there are, and what they hold
+//! cache      what documents have been found to say
 //! watch      a new cluster after each change
 //! overlay    addresses for pods whose manifest has none
 //! note       what was read but is not used
@@ -15,8 +17,10 @@
 //! syntax     names, labels, addresses and CIDRs
 //! ```
 
+mod cache;
 mod directory;
 mod error;
+mod files;
 mod manifest;
 mod note;
 mod object;
@@ -35,4 +39,4 @@ pub use note::Note;
 pub use overlay::Overlay;
 pub use syntax::Strictness;
 pub use trace::{Origin, Owner, SourceText, Traced, Untraced};
-pub use watch::{Watch, WatchError};
+pub use watch::{Update, Watch, WatchError};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::SourceError;
-use super::directory::Texts;
+use super::files::Texts;
 use super::tree::{Map, Node, Value};
 
 /// The texts that were read, and the origin of each object.

@@ -1,0 +1,108 @@
+//! What is kept from load to load changes nothing but who owns the objects.
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::*;
+use crate::model::{NetworkPolicy, ObjectKey};
+
+/// Documents, good and bad, some of one object, some that move the lines of the next.
+const POOL: &[&str] = &[
+    "apiVersion: v1\nkind: Namespace\nmetadata: {name: x, labels: {a: b}}\n",
+    "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: x, labels: {app: a}}\nstatus: {podIP: 10.0.0.1}\n",
+    "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: x}\n",
+    "apiVersion: v1\nkind: Node\nmetadata: {name: n}\nspec: {podCIDR: 10.0.0.0/24}\n",
+    "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: x}\nspec: {podSelector: {}}\n",
+    "# moved\n\n\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: q, namespace: y}\nspec: {}\n",
+    "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: r}\nspec:\n  ingress:\n  - ports:\n    - port: 70000\n",
+    "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {name: b}}\n- {kind: Pod}\n",
+    "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n",
+    "kind: [\n",
+    "# nothing but a comment\n",
+    "",
+];
+
+#[derive(Clone, Debug)]
+enum Edit {
+    Write { file: usize, documents: Vec<&'static str>, is_utf8: bool },
+    Remove { file: usize },
+}
+
+fn edits() -> impl Strategy<Value = Vec<Edit>> {
+    let documents = prop::collection::vec(select(POOL), 0..4);
+    let write = (0..3_usize, documents, prop::bool::weighted(0.95))
+        .prop_map(|(file, documents, is_utf8)| Edit::Write { file, documents, is_utf8 });
+    let remove = (0..3_usize).prop_map(|file| Edit::Remove { file });
+    prop::collection::vec(prop_oneof![5 => write, 1 => remove], 1..12)
+}
+
+fn apply(edit: &Edit, dir: &Path) {
+    match edit {
+        Edit::Write { file, documents, is_utf8 } => {
+            let mut text = documents.join("---\n").into_bytes();
+            if !is_utf8 {
+                text.push(0xff);
+            }
+            fs::write(dir.join(format!("{file}.yaml")), text).unwrap();
+        }
+        Edit::Remove { file } => {
+            let _ = fs::remove_file(dir.join(format!("{file}.yaml")));
+        }
+    }
+}
+
+type Told = Result<(Cluster, Vec<Note>, usize), Vec<SourceError>>;
+
+fn told(loaded: Result<Loaded, Vec<SourceError>>) -> Told {
+    loaded.map(|Loaded { cluster, notes, files }| (cluster, notes, files))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn what_is_kept_is_what_would_be_read(edits in edits()) {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Directory::new([dir.path()]);
+        let (mut seen, mut last) = (Seen::default(), None);
+        for edit in &edits {
+            apply(edit, dir.path());
+            if let Some(loaded) = directory.load_changed(&mut seen) {
+                last = Some(told(loaded));
+            }
+            prop_assert_eq!(last.as_ref(), Some(&told(directory.load())));
+        }
+    }
+}
+
+#[test]
+fn an_edit_leaves_the_other_objects_the_very_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = |name: &str, more: &str| {
+        let head = "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n";
+        format!("{head}metadata: {{name: {name}}}\nspec: {{podSelector: {{}}{more}}}\n")
+    };
+    let directory = Directory::new([dir.path()]);
+    let mut seen = Seen::default();
+    let mut load = |text: &str| {
+        fs::write(dir.path().join("p.yaml"), text).unwrap();
+        directory.load_changed(&mut seen).expect("a change").unwrap().cluster
+    };
+    let object = |cluster: &Cluster, name: &str| {
+        std::sync::Arc::<NetworkPolicy>::clone(&cluster.policies()[&ObjectKey::new("default", name)])
+    };
+    let before = load(&(policy("a", "") + &policy("b", "")));
+    // One before it is other now, and stands on more lines.
+    let after = load(&(policy("a", ", policyTypes: [Egress]") + "# more\n" + &policy("b", "")));
+    assert!(std::sync::Arc::ptr_eq(&object(&before, "b"), &object(&after, "b")));
+    assert_ne!(object(&before, "a"), object(&after, "a"));
+    // What is gone is given up, and read anew when it comes back.
+    load("");
+    load(&policy("a", ""));
+    let again = load(&policy("b", ""));
+    assert!(!std::sync::Arc::ptr_eq(&object(&before, "b"), &object(&again, "b")));
+    assert_eq!(object(&before, "b"), object(&again, "b"));
+}
