@@ -6,12 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use podgate_dataplane::counters::Counters;
+use podgate_dataplane::policy::Handovers;
 use podgate_dataplane::snapshot::Snapshot;
 use podgate_dataplane::steer::{SteerConfig, SteerError, Steering};
 use podgate_dataplane::worker::{self, Shared, Worker, WorkerReport};
-use podgate_flowtable::{Epoch, Quota, Time};
+use podgate_flowtable::{Addr, Epoch, Quota, Time};
 
 use super::history::{self, Clocks};
+use super::owners::Owners;
+use super::pod_starts::PodStarts;
 use super::ports::{Noted, PortTable};
 use super::publish_times::PublishTimes;
 use super::revalidate::Revalidation;
@@ -78,6 +81,10 @@ pub(super) struct State {
     pub(super) published: Option<(Time, Duration)>,
     /// How long after their changes all policies so far were published.
     pub(super) publish_times: PublishTimes,
+    /// How long new pods waited for their policy.
+    pub(super) pod_starts: PodStarts,
+    /// Who has the addresses of pods.
+    pub(super) owners: Owners,
     pub(super) hash_seed: u64,
     /// Standing alarms, by what they are about.
     pub(super) alarms: BTreeMap<&'static str, Vec<String>>,
@@ -116,6 +123,13 @@ fn own_node(cluster: &Cluster, own: &[std::net::IpAddr]) -> Option<String> {
     }
 }
 
+/// The addresses that the node gives its pods, if its manifest says so.
+fn pod_ranges(cluster: &Cluster, locality: &Locality) -> Box<[(Addr, Addr)]> {
+    let Locality::Node { name: Some(name), .. } = locality else { return Box::default() };
+    let nets = cluster.nodes().get(name).map_or(&[][..], |node| &node.pod_nets);
+    nets.iter().map(|net| (net.network().into(), net.broadcast().into())).collect()
+}
+
 impl Gateway {
     /// Past and coming events.
     pub fn history(&self) -> &History {
@@ -133,10 +147,16 @@ impl Gateway {
         for (ifindex, id) in state.steering.adopted()? {
             match ends.iter().find(|end| end.host_index == ifindex) {
                 Some(end) => {
-                    let device = state.ports.insert(id, end).device.clone();
+                    let device = state.ports.insert(id, end, None).device.clone();
+                    if let Some(pod) = state.owners.behind(ifindex) {
+                        state.ports.was_of(ifindex, pod);
+                    }
                     state.steering.guard(id, &device)?;
                 }
-                None => state.steering.release(id, ifindex)?,
+                None => {
+                    state.ports.retire(id);
+                    state.steering.release(id, ifindex)?;
+                }
             }
         }
         Ok(())
@@ -147,7 +167,8 @@ impl Gateway {
     pub(super) fn take_up(&self, end: &PodEnd) -> Result<bool, SteerError> {
         let mut state = self.state();
         let state = &mut *state;
-        match state.ports.note(end) {
+        let now = state.published.is_some().then(worker::now);
+        match state.ports.note(end, now) {
             Noted::Unchanged => Ok(false),
             Noted::MayBind => Ok(true),
             Noted::MacChanged { id, device } => {
@@ -157,7 +178,7 @@ impl Gateway {
             Noted::Unknown => {
                 let id = state.ports.free_number();
                 let id = id.ok_or_else(|| SteerError::NoPortLeft { device: end.host_name.clone() })?;
-                let device = state.ports.insert(id, end).device.clone();
+                let device = state.ports.insert(id, end, now).device.clone();
                 if let Err(error) = state.steering.guard(id, &device) {
                     state.ports.remove(end.host_index);
                     return Err(error);
@@ -190,10 +211,15 @@ impl Gateway {
         self.state().ports.iter().map(|port| port.device.ifindex).collect()
     }
 
-    /// Uses other manifests from the next [`Gateway::publish`] on. Returns the ports that are then to
-    /// be bound, by ifindex.
-    pub(super) fn set_cluster(&self, cluster: Cluster) -> BTreeSet<u32> {
+    /// Uses other manifests, whose change was noticed at `noticed`, from the next [`Gateway::publish`]
+    /// on. Returns the ports that are then to be bound, by ifindex.
+    pub(super) fn set_cluster(&self, cluster: Cluster, noticed: Time) -> BTreeSet<u32> {
         let mut state = self.state();
+        let state = &mut *state;
+        // Pods that are there at the start are not timed.
+        if state.published.is_some() {
+            state.pod_starts.follow(&state.cluster, &cluster, noticed);
+        }
         state.cluster = cluster;
         state.ports.unsettled(&state.cluster)
     }
@@ -215,7 +241,7 @@ impl Gateway {
     pub(super) fn publish(&self, changed: Time) -> Result<(), PublishError> {
         let mut state = self.state();
         let state = &mut *state;
-        let binding = state.ports.bind(&state.cluster);
+        let binding = state.ports.bind(&state.cluster, &state.pod_starts);
         for (id, device) in &binding.readdressed {
             state.steering.guard(*id, device)?;
         }
@@ -245,13 +271,19 @@ impl Gateway {
         };
         let compiled = compile(&state.cluster, &locality, &assignments, settings)?;
         state.next_epoch += 1;
-        let snapshot = Arc::new(compiled.snapshot);
+        let mut snapshot = compiled.snapshot;
+        snapshot.pod_ranges = pod_ranges(&state.cluster, &locality);
+        snapshot.handovers = self.handovers(state, &snapshot);
+        let snapshot = Arc::new(snapshot);
         self.revalidation.publish(Arc::clone(&snapshot));
         if state.snapshots.len() == SNAPSHOTS_KEPT {
             state.snapshots.pop_front();
         }
-        state.snapshots.push_back(snapshot);
         let now = worker::now();
+        for waited in state.ports.in_force(|port| snapshot.binding(port).is_some(), now) {
+            state.pod_starts.record(waited);
+        }
+        state.snapshots.push_back(snapshot);
         state.published = Some((now, now.since(changed)));
         state.publish_times.record(now.since(changed));
         let alarms =
@@ -265,6 +297,14 @@ impl Gateway {
         );
         state.alarm("endpoints", alarms);
         Ok(())
+    }
+
+    /// Which addresses have changed hands by `snapshot`, which is to be published next.
+    fn handovers(&self, state: &mut State, snapshot: &Snapshot) -> Handovers {
+        let now = worker::now();
+        let devices: BTreeMap<_, _> = state.ports.iter().map(|port| (port.id, port.device.ifindex)).collect();
+        state.owners.follow(snapshot, |port| devices.get(&port).copied(), now);
+        state.owners.handovers(self.revalidation.looked_at(), now, state.hash_seed)
     }
 
     /// Puts our programs back at the head where another program has got ahead of them.

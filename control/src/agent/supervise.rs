@@ -173,7 +173,7 @@ async fn guard(
     }
     gateway.set_node_addresses(netlink.host_addresses().await?);
     note(&loaded);
-    gateway.set_cluster(loaded.cluster);
+    gateway.set_cluster(loaded.cluster, now());
     gateway.publish(now()).map_err(StartError::from)?;
     let server = api::serve(&paths.socket(), Arc::clone(&gateway))?;
     tokio::pin!(server);
@@ -257,7 +257,7 @@ async fn manifests(gateway: &Gateway, follow: &mut Follow<'_>, update: Update) {
         Ok(loaded) => {
             note(&loaded);
             // What is bound by the new manifests is bound to what the pod's end is now.
-            follow.refresh(gateway, &gateway.set_cluster(loaded.cluster)).await;
+            follow.refresh(gateway, &gateway.set_cluster(loaded.cluster, noticed)).await;
             gateway.set_alarms("manifests", Vec::new());
             put_in_force(gateway, noticed);
         }

@@ -4,6 +4,7 @@
 //! server   answers on a port with the pod's name
 //! probe    can this pod reach that port?
 //! sink     counts datagrams
+//! talker   says single bytes, hears others
 //! blast    sends many
 //! ping     loss and round-trip times
 //! iperf    iperf3, its JSON read
@@ -17,6 +18,7 @@ mod ping;
 mod probe;
 mod server;
 mod sink;
+mod talker;
 
 pub use blast::{Blast, Pace};
 pub use iperf::{Iperf, IperfServer, Load};
@@ -27,6 +29,7 @@ pub use probe::{
 };
 pub use server::Server;
 pub use sink::Sink;
+pub use talker::Talker;
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
