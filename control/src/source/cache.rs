@@ -2,19 +2,30 @@
 //!
 //! Reading YAML is most of the work of a load, and an edit leaves nearly all documents as they were. One
 //! of the same text says the same, whatever file it stands in: it is not read again, and its objects are
-//! the very same ones, so that who compares two clusters need only compare pointers.
+//! the very same ones, so that who compares two clusters need only compare pointers. The items of a list
+//! are kept one by one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::list::{Kind, List};
 use super::manifest::{Reading, read_document};
 use super::syntax::Strictness;
 
-/// What was read of each document in the last load, and in the one that is under way.
+/// What was read of each text in the last load, and in the one that is under way.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
-    before: HashMap<Box<str>, Arc<Reading>>,
-    now: HashMap<Box<str>, Arc<Reading>>,
+    before: HashMap<Part, Known>,
+    now: HashMap<Part, Known>,
+}
+
+type Known = HashMap<Box<str>, Arc<Reading>>;
+
+/// What a text is read as.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Part {
+    Document,
+    Item { implied: Option<Kind> },
 }
 
 impl Cache {
@@ -23,16 +34,38 @@ impl Cache {
         self.before = std::mem::take(&mut self.now);
     }
 
-    /// What a document says, by itself.
-    pub(super) fn read(&mut self, text: &str, strictness: Strictness) -> Arc<Reading> {
-        if let Some(reading) = self.now.get(text) {
-            return Arc::clone(reading);
+    /// What the parts of a document say, each with how many lines of it stand before the part.
+    pub(super) fn read(&mut self, document: &str, strictness: Strictness) -> Vec<(u64, Arc<Reading>)> {
+        let list = List::of(document).and_then(|List { implied, items }| {
+            let read = |item: &super::list::Item<'_>| {
+                let part = Part::Item { implied };
+                let reading = self.part(part, item.text, || item.read(implied, strictness))?;
+                Some((item.lines_before, reading))
+            };
+            items.iter().map(read).collect()
+        });
+        list.or_else(|| {
+            let read = || Some(read_document(document, strictness, None));
+            Some(vec![(0, self.part(Part::Document, document, read)?)])
+        })
+        .unwrap_or_default()
+    }
+
+    fn part(
+        &mut self,
+        part: Part,
+        text: &str,
+        read: impl FnOnce() -> Option<Reading>,
+    ) -> Option<Arc<Reading>> {
+        let now = self.now.entry(part).or_default();
+        if let Some(reading) = now.get(text) {
+            return Some(Arc::clone(reading));
         }
-        let (text, reading) = self
-            .before
-            .remove_entry(text)
-            .unwrap_or_else(|| (text.into(), Arc::new(read_document(text, strictness, None))));
-        self.now.insert(text, Arc::clone(&reading));
-        reading
+        let (text, reading) = match self.before.get_mut(&part).and_then(|before| before.remove_entry(text)) {
+            Some(known) => known,
+            None => (text.into(), Arc::new(read()?)),
+        };
+        now.insert(text, Arc::clone(&reading));
+        Some(reading)
     }
 }

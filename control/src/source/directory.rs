@@ -5,8 +5,9 @@ use std::io::Error;
 use std::path::PathBuf;
 
 use super::cache::Cache;
+use super::document::{Spot, documents};
 use super::files::{self, Texts};
-use super::manifest::{Spot, documents, read_document};
+use super::manifest::read_document;
 use super::syntax::Strictness;
 use super::trace::{Trace, Traced, Untraced};
 use super::{Note, Overlay, Place, Problem, SourceError};
@@ -125,34 +126,36 @@ impl Directory {
                 }
             };
             for (document, position) in documents(text).into_iter().zip(1..) {
-                let spot = Spot { file, number: position, lines_before: document.lines_before };
-                let reading = match &traced {
+                let readings = match &traced {
                     Some(_) => {
                         let trace = Trace { text, document: document.span() };
-                        read_document(document.text, self.strictness, Some(trace)).into()
+                        vec![(0, read_document(document.text, self.strictness, Some(trace)).into())]
                     }
                     None => cache.read(document.text, self.strictness),
                 };
-                notes.extend(reading.notes.iter().map(|note| spot.of_note(note)));
-                errors.extend(reading.errors.iter().map(|error| spot.of_error(error)));
-                for manifest in &reading.manifests {
-                    let title = manifest.object.title();
-                    let place = &manifest.place;
-                    if let Some((first, line)) = places.get(&title) {
-                        let first = first.of(&Place { line: *line, ..place.clone() });
-                        errors.push(SourceError {
-                            place: spot.of(place),
-                            object: Some(title),
-                            field: String::new(),
-                            problem: Problem::Duplicate { first },
-                        });
-                        continue;
+                for (lines_before, reading) in readings {
+                    let lines_before = document.lines_before + lines_before;
+                    let spot = Spot { file, number: position, lines_before };
+                    notes.extend(reading.notes.iter().map(|note| spot.of_note(note)));
+                    errors.extend(reading.errors.iter().map(|error| spot.of_error(error)));
+                    for manifest in &reading.manifests {
+                        let title = manifest.object.title();
+                        if let Some((first, line)) = places.get(&title) {
+                            let first = first.of(&Place { line: *line, ..manifest.place.clone() });
+                            errors.push(SourceError {
+                                place: spot.of(&manifest.place),
+                                object: Some(title),
+                                field: String::new(),
+                                problem: Problem::Duplicate { first },
+                            });
+                            continue;
+                        }
+                        if let (Some(traced), Some(origin)) = (&mut traced, &manifest.origin) {
+                            traced.put(&title, number, origin.clone());
+                        }
+                        places.insert(title, (spot, manifest.place.line));
+                        manifest.object.clone().put_into(&mut cluster);
                     }
-                    if let (Some(traced), Some(origin)) = (&mut traced, &manifest.origin) {
-                        traced.put(&title, number, origin.clone());
-                    }
-                    places.insert(title, (spot, place.line));
-                    manifest.object.clone().put_into(&mut cluster);
                 }
             }
         }

@@ -1,9 +1,10 @@
 //! A text to objects, document by document.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::document::{Spot, documents};
+use super::list::Kind;
 use super::object::{namespace, node, pod};
 use super::policy::network_policy;
 use super::reader::Reader;
@@ -106,88 +107,32 @@ pub(super) fn read_document(text: &str, strictness: Strictness, trace: Option<Tr
     reading
 }
 
-/// Where a document stands.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Spot<'a> {
-    pub(super) file: &'a Path,
-    /// Which of the file's documents, from 1.
-    pub(super) number: usize,
-    pub(super) lines_before: u64,
+/// Reads one item of a list, as [`read_document`] a document.
+pub(super) fn read_item(item: &Tree, implied: Option<Kind>, strictness: Strictness) -> Reading {
+    let mut reading = Reading::default();
+    DocumentReader { reading: &mut reading, trace: None, strictness }.object(item, implied);
+    reading
 }
 
-impl Spot<'_> {
-    /// The place in the file of one in the document.
-    pub(super) fn of(&self, place: &Place) -> Place {
-        let line = place.line.map(|line| self.lines_before + line);
-        Place { file: self.file.to_owned(), document: Some(self.number), line }
-    }
+/// What the items of a list are that do not say it themselves. `None` if it is no list.
+pub(super) fn implied(list: &Tree) -> Option<Option<Kind>> {
+    let Value::Map(map) = &list.value else { return None };
+    let text = |key| match map.find(key).map(|node| &node.value) {
+        Some(Value::Text(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    map.find("items")?;
+    implied_by(text("apiVersion")?, text("kind")?)
+}
 
-    pub(super) fn of_note(&self, note: &Note) -> Note {
-        match note {
-            Note::IgnoredKind { place, kind, name } => {
-                Note::IgnoredKind { place: self.of(place), kind: kind.clone(), name: name.clone() }
-            }
-            Note::ImpliedNamespace { .. } => note.clone(),
-        }
-    }
-
-    pub(super) fn of_error(&self, error: &SourceError) -> SourceError {
-        SourceError { place: self.of(&error.place), ..error.clone() }
-    }
+fn implied_by(api_version: &str, kind: &str) -> Option<Option<Kind>> {
+    let item_kind = kind.strip_suffix("List")?;
+    Some(KINDS.into_iter().find(|known| *known == (api_version, item_kind)))
 }
 
 /// The place of a line of a document; 0 is one that is not known.
 fn place_at(line: u64) -> Place {
     Place { file: PathBuf::new(), document: None, line: (line > 0).then_some(line) }
-}
-
-pub(super) struct Document<'a> {
-    pub(super) text: &'a str,
-    /// Where it starts in the whole text.
-    start: usize,
-    pub(super) lines_before: u64,
-}
-
-impl Document<'_> {
-    /// Where it stands in the whole text.
-    pub(super) fn span(&self) -> Range<usize> {
-        self.start..self.start + self.text.len()
-    }
-}
-
-/// The documents of a stream that hold anything. `---` and `...` at the start of a line end a
-/// document wherever they stand, in a block or quoted string too (YAML 1.2.2, 9.1.2), so that one
-/// broken document does not hide what is wrong with the next.
-pub(super) fn documents(text: &str) -> Vec<Document<'_>> {
-    let mark = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-    let mut documents = Vec::new();
-    let (mut start, mut start_line, mut at) = (mark, 0, mark);
-    for (number, line) in text[mark..].split_inclusive('\n').enumerate() {
-        let marker =
-            line.get(..3).filter(|_| line[3..].is_empty() || line[3..].starts_with([' ', '\t', '\r', '\n']));
-        match marker {
-            Some("---") => {
-                documents.push(Document { text: &text[start..at], start, lines_before: start_line });
-                (start, start_line) = (at, number as u64);
-            }
-            Some("...") => {
-                documents.push(Document { text: &text[start..at], start, lines_before: start_line });
-                (start, start_line) = (at + line.len(), number as u64 + 1);
-            }
-            _ => {}
-        }
-        at += line.len();
-    }
-    documents.push(Document { text: &text[start..], start, lines_before: start_line });
-    documents.retain(|document| document.text.lines().any(holds_content));
-    documents
-}
-
-/// Whether a line is more than a comment, a directive or a bare marker.
-fn holds_content(line: &str) -> bool {
-    let line = line.strip_prefix("---").unwrap_or(line);
-    let trimmed = line.trim();
-    !trimmed.is_empty() && !trimmed.starts_with('#') && !line.starts_with('%')
 }
 
 struct DocumentReader<'a> {
@@ -197,7 +142,7 @@ struct DocumentReader<'a> {
 }
 
 /// `apiVersion` and `kind` of the kinds that are read.
-const KINDS: [(&str, &str); 4] =
+const KINDS: [Kind; 4] =
     [("v1", "Namespace"), ("v1", "Node"), ("v1", "Pod"), ("networking.k8s.io/v1", "NetworkPolicy")];
 
 impl DocumentReader<'_> {
@@ -224,9 +169,8 @@ impl DocumentReader<'_> {
             }
         };
         if let Some(items) = map.find("items")
-            && let Some(item_kind) = kind.strip_suffix("List")
+            && let Some(implied) = implied_by(api_version, kind)
         {
-            let implied = KINDS.into_iter().find(|known| *known == (api_version, item_kind));
             return self.items(items, implied);
         }
         let title = title(map, kind);

@@ -8,7 +8,9 @@
 //! overlay    addresses for pods whose manifest has none
 //! note       what was read but is not used
 //! error      what is wrong, where, and what to do
+//! document   a text to documents, and where they stand
 //! manifest   a text to objects, document by document
+//! list       the items of a List, each as a text of its own
 //! trace      where in the texts everything stands
 //! tree       one YAML document as values with their lines
 //! reader     a walk through a tree that knows its field path and collects what is wrong
@@ -19,8 +21,10 @@
 
 mod cache;
 mod directory;
+mod document;
 mod error;
 mod files;
+mod list;
 mod manifest;
 mod note;
 mod object;

@@ -19,6 +19,8 @@ const POOL: &[&str] = &[
     "# moved\n\n\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: q, namespace: y}\nspec: {}\n",
     "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: r}\nspec:\n  ingress:\n  - ports:\n    - port: 70000\n",
     "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {name: b}}\n- {kind: Pod}\n",
+    "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Pod\n  metadata: {name: c}\n- apiVersion: v1\n  kind: Pod\n  metadata: {name: d}\n",
+    "apiVersion: v1\nkind: PodList\nitems:\n  - metadata: {name: c}\n# x\n  - metadata:\n      name: d\nmetadata: {}\n",
     "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n",
     "kind: [\n",
     "# nothing but a comment\n",
@@ -76,6 +78,81 @@ proptest! {
             prop_assert_eq!(last.as_ref(), Some(&told(directory.load())));
         }
     }
+}
+
+/// Items, good and bad, each a whole one or what would be no item by itself.
+const ITEMS: &[&str] = &[
+    "- apiVersion: v1\n  kind: Pod\n  metadata: {name: a}\n",
+    "- metadata:\n    name: b\n",
+    "-\n  apiVersion: v1\n  kind: Pod\n\n# between\n  metadata: {name: c}\n",
+    "- apiVersion: networking.k8s.io/v1\n  kind: NetworkPolicy\n  metadata: {name: p}\n  spec: {ingress: [{ports: [{port: 0}]}]}\n",
+    "- apiVersion: v1\n  kind: Pod\n  metadata:\n    name: d\n    annotations:\n      k: |\n        - not an item\n      l: \"x\n        - nor this\"\n",
+    "- &one {apiVersion: v1, kind: Pod, metadata: {name: e}}\n",
+    "- *one\n",
+    "- {kind: Pod,\n",
+    "- \"a\n",
+    "- - nested\n",
+    "# a comment\n",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn a_list_says_what_it_says_as_a_whole(
+        items in prop::collection::vec(select(ITEMS), 0..6),
+        kind in select(&["List", "PodList", "Pod", "ThingList"][..]),
+        depth in 0..3_usize,
+        tail in select(&["", "metadata: {}\n", "}\n", "items: []\n"][..]),
+    ) {
+        let indented = items.concat();
+        let indented: String =
+            indented.split_inclusive('\n').map(|line| " ".repeat(depth) + line).collect();
+        let text = format!("# first\napiVersion: v1\nkind: {kind}\nitems:\n{indented}{tail}");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("l.yaml");
+        fs::write(&file, &text).unwrap();
+        let whole = crate::source::read_manifests(&text, &file, Strictness::New);
+        match Directory::new([&file]).load() {
+            Ok(loaded) => {
+                prop_assert_eq!(whole.errors, []);
+                let mut cluster = Cluster::new();
+                whole.manifests.into_iter().for_each(|manifest| manifest.object.put_into(&mut cluster));
+                prop_assert_eq!(loaded.cluster, cluster);
+                prop_assert!(loaded.notes.starts_with(&whole.notes));
+            }
+            Err(mut errors) => {
+                errors.retain(|error| !matches!(error.problem, Problem::Duplicate { .. }));
+                prop_assert_eq!(errors, whole.errors);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_edit_of_a_list_leaves_the_other_items_the_very_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let directory = Directory::new([dir.path()]);
+    let mut seen = Seen::default();
+    let mut load = |types: &str| {
+        let item = |name: &str, types: &str| {
+            format!(
+                "- apiVersion: networking.k8s.io/v1\n  kind: NetworkPolicy\n  metadata:\n    name: {name}\n  \
+                 spec:\n    podSelector: {{}}\n    policyTypes: [{types}]\n"
+            )
+        };
+        let text = format!(
+            "apiVersion: v1\nitems:\n{}{}kind: List\nmetadata:\n  resourceVersion: \"\"\n",
+            item("a", types),
+            item("b", "Ingress")
+        );
+        fs::write(dir.path().join("p.yaml"), text).unwrap();
+        directory.load_changed(&mut seen).expect("a change").unwrap().cluster
+    };
+    let (before, after) = (load("Ingress"), load("Egress"));
+    let [a, b] = ["a", "b"].map(|name| ObjectKey::new("default", name));
+    assert!(std::sync::Arc::ptr_eq(&before.policies()[&b], &after.policies()[&b]));
+    assert_ne!(before.policies()[&a], after.policies()[&a]);
 }
 
 #[test]
