@@ -298,3 +298,6 @@ fn is_link_local(address: IpAddr) -> bool {
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
     }
 }
+
+#[cfg(test)]
+mod tests;

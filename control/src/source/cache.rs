@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::list::{Kind, List};
+use super::list::{Implied, Item, List};
 use super::manifest::{Reading, read_document};
 use super::syntax::Strictness;
 
@@ -25,7 +25,7 @@ type Known = HashMap<Box<str>, Arc<Reading>>;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Part {
     Document,
-    Item { implied: Option<Kind> },
+    Item { implied: Implied },
 }
 
 impl Cache {
@@ -37,7 +37,7 @@ impl Cache {
     /// What the parts of a document say, each with how many lines of it stand before the part.
     pub(super) fn read(&mut self, document: &str, strictness: Strictness) -> Vec<(u64, Arc<Reading>)> {
         let list = List::of(document).and_then(|List { implied, items }| {
-            let read = |item: &super::list::Item<'_>| {
+            let read = |item: &Item<'_>| {
                 let part = Part::Item { implied };
                 let reading = self.part(part, item.text, || item.read(implied, strictness))?;
                 Some((item.lines_before, reading))

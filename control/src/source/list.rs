@@ -11,13 +11,21 @@ use super::tree::{self, Value};
 
 /// A `List`, taken apart.
 pub(super) struct List<'a> {
-    /// What an item is that does not say it itself: `apiVersion` and `kind`.
-    pub(super) implied: Option<Kind>,
+    pub(super) implied: Implied,
     pub(super) items: Vec<Item<'a>>,
 }
 
 /// `apiVersion` and `kind`.
 pub(super) type Kind = (&'static str, &'static str);
+
+/// What an item is that does not say it itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Implied {
+    /// In a `PodList`, a Pod.
+    Kind(Kind),
+    /// Every item has to say it.
+    Nothing,
+}
 
 /// One item: a block sequence of one.
 pub(super) struct Item<'a> {
@@ -69,7 +77,7 @@ impl<'a> List<'a> {
 
 impl Item<'_> {
     /// What it says; `None` if it is not one item by itself.
-    pub(super) fn read(&self, implied: Option<Kind>, strictness: Strictness) -> Option<Reading> {
+    pub(super) fn read(&self, implied: Implied, strictness: Strictness) -> Option<Reading> {
         match tree::parse(self.text).ok()?.value {
             Value::List(list) => match &list[..] {
                 [item] => Some(super::manifest::read_item(item, implied, strictness)),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::document::{Spot, documents};
-use super::list::Kind;
+use super::list::{Implied, Kind};
 use super::object::{namespace, node, pod};
 use super::policy::network_policy;
 use super::reader::Reader;
@@ -97,7 +97,7 @@ pub(super) fn read_document(text: &str, strictness: Strictness, trace: Option<Tr
     let mut reading = Reading::default();
     let mut reader = DocumentReader { reading: &mut reading, trace, strictness };
     match tree::parse(text) {
-        Ok(root) => reader.object(&root, None),
+        Ok(root) => reader.object(&root, Implied::Nothing),
         Err(error) => {
             let place = place_at(error.line.unwrap_or(0));
             let problem = Problem::Syntax { reason: error.reason };
@@ -108,14 +108,14 @@ pub(super) fn read_document(text: &str, strictness: Strictness, trace: Option<Tr
 }
 
 /// Reads one item of a list, as [`read_document`] a document.
-pub(super) fn read_item(item: &Tree, implied: Option<Kind>, strictness: Strictness) -> Reading {
+pub(super) fn read_item(item: &Tree, implied: Implied, strictness: Strictness) -> Reading {
     let mut reading = Reading::default();
     DocumentReader { reading: &mut reading, trace: None, strictness }.object(item, implied);
     reading
 }
 
 /// What the items of a list are that do not say it themselves. `None` if it is no list.
-pub(super) fn implied(list: &Tree) -> Option<Option<Kind>> {
+pub(super) fn implied(list: &Tree) -> Option<Implied> {
     let Value::Map(map) = &list.value else { return None };
     let text = |key| match map.find(key).map(|node| &node.value) {
         Some(Value::Text(text)) => Some(text.as_str()),
@@ -125,9 +125,10 @@ pub(super) fn implied(list: &Tree) -> Option<Option<Kind>> {
     implied_by(text("apiVersion")?, text("kind")?)
 }
 
-fn implied_by(api_version: &str, kind: &str) -> Option<Option<Kind>> {
+fn implied_by(api_version: &str, kind: &str) -> Option<Implied> {
     let item_kind = kind.strip_suffix("List")?;
-    Some(KINDS.into_iter().find(|known| *known == (api_version, item_kind)))
+    let known = KINDS.into_iter().find(|known| *known == (api_version, item_kind));
+    Some(known.map_or(Implied::Nothing, Implied::Kind))
 }
 
 /// The place of a line of a document; 0 is one that is not known.
@@ -147,7 +148,7 @@ const KINDS: [Kind; 4] =
 
 impl DocumentReader<'_> {
     /// Reads one object, or the items of a list. An item of a typed list need not repeat its kind.
-    fn object(&mut self, root: &Tree, implied: Option<(&str, &str)>) {
+    fn object(&mut self, root: &Tree, implied: Implied) {
         let mut reader = Reader::new(self.strictness);
         let Some(map) = reader.map(root) else { return self.finish(reader, root, None) };
         if map.0.is_empty() {
@@ -158,7 +159,7 @@ impl DocumentReader<'_> {
         let kind = reader.field(map, "kind", Reader::text).flatten();
         let (api_version, kind) = match (api_version, kind, implied) {
             (Some(api_version), Some(kind), _) => (api_version, kind),
-            (None, None, Some(implied)) => implied,
+            (None, None, Implied::Kind(implied)) => implied,
             (api_version, kind, _) => {
                 for (key, value) in [("apiVersion", api_version), ("kind", kind)] {
                     if value.is_none() {
@@ -210,7 +211,7 @@ impl DocumentReader<'_> {
         self.finish(reader, root, Some(&title));
     }
 
-    fn items(&mut self, items: &Tree, implied: Option<(&str, &str)>) {
+    fn items(&mut self, items: &Tree, implied: Implied) {
         match &items.value {
             Value::List(list) => list.iter().for_each(|item| self.object(item, implied)),
             Value::Null => {}

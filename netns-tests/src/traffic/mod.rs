@@ -4,6 +4,7 @@
 //! server   answers on a port with the pod's name
 //! probe    can this pod reach that port?
 //! sink     counts datagrams
+//! stamped  numbered datagrams: which were sent when, which came
 //! talker   says single bytes, hears others
 //! blast    sends many
 //! ping     loss and round-trip times
@@ -18,6 +19,7 @@ mod ping;
 mod probe;
 mod server;
 mod sink;
+mod stamped;
 mod talker;
 
 pub use blast::{Blast, Pace};
@@ -29,6 +31,7 @@ pub use probe::{
 };
 pub use server::Server;
 pub use sink::Sink;
+pub use stamped::{Passage, Stamped};
 pub use talker::Talker;
 
 use nix::sched::{CpuSet, sched_setaffinity};
