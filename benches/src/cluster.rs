@@ -55,7 +55,7 @@ impl Site {
         let mut cluster = Cluster::new();
         for (name, address) in [(OWN_NODE, OWN_ADDRESS), ("n1", [192, 168, 0, 2].into())] {
             let (name, addresses) = (name.to_owned(), vec![address]);
-            cluster.put_node(Node { name, labels: Labels::new(), addresses });
+            cluster.put_node(Node { name, labels: Labels::new(), addresses, pod_nets: Vec::new() });
         }
         for number in 0..size.namespaces {
             let labels = labels(&[("team", format!("t{}", number % TEAMS))]);

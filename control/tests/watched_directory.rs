@@ -17,7 +17,7 @@ fn pod(name: &str) -> String {
 }
 
 async fn next(watch: &mut Watch) -> Update {
-    timeout(LONG, watch.next()).await.expect("an update").expect("a live watch")
+    timeout(LONG, watch.next()).await.expect("an update").expect("a live watch").loaded
 }
 
 /// Updates until one holds just these pods; a change that is more than one write may be seen half.

@@ -6,7 +6,7 @@ use podgate_flowtable::{Addr, Epoch, IpProtocol};
 
 use crate::mac::Mac;
 use crate::policy::{
-    Cause, Endpoint, EndpointId, EndpointKind, EndpointMap, PolicyTable, PolicyVerdict, RuleId,
+    Cause, Endpoint, EndpointId, EndpointKind, EndpointMap, Handovers, PolicyTable, PolicyVerdict, RuleId,
 };
 use crate::service::Services;
 use crate::tag::{MAX_PORTS, PortId};
@@ -112,6 +112,10 @@ pub struct Snapshot {
     pub policy: PolicyTable,
     /// Services that are translated.
     pub services: Services,
+    /// Ranges (first, last) out of which this node's pods have their addresses.
+    pub pod_ranges: Box<[(Addr, Addr)]>,
+    /// Addresses that are another pod's than they were.
+    pub handovers: Handovers,
     /// Switches.
     pub switches: Switches,
     /// Names, for events and tools.
@@ -129,7 +133,8 @@ impl Snapshot {
     ) -> Self {
         let (ports, macs) = (vec![None; MAX_PORTS].into(), HashMap::new());
         let services = Services::default();
-        Self { epoch, ports, macs, endpoints, policy, services, switches, names }
+        let (pod_ranges, handovers) = (Box::default(), Handovers::default());
+        Self { epoch, ports, macs, endpoints, policy, services, pod_ranges, handovers, switches, names }
     }
 
     /// The same with these Services.
@@ -175,6 +180,11 @@ impl Snapshot {
             return pod;
         }
         endpoint
+    }
+
+    /// Whether `addr` is one that only pods of this node have, known or not.
+    pub fn is_for_pods(&self, addr: Addr) -> bool {
+        self.pod_ranges.iter().any(|(first, last)| (*first..=*last).contains(&addr))
     }
 
     /// The pod behind `port`, as policy sees it when it uses `addr`, one of its own. Identities may

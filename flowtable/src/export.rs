@@ -181,6 +181,11 @@ impl FlowTable {
 }
 
 impl ExportedFlow {
+    /// The tuple of the packets that go as the opening one did, once they are translated.
+    pub const fn original(&self) -> &Tuple {
+        &self.original
+    }
+
     /// Has packets pass that went on unseen before the flow is taken in again: sequence numbers no longer
     /// refuse any segment of a TCP connection.
     pub fn forget_windows(&mut self) {

@@ -29,6 +29,7 @@ pub struct Pod {
     labels: Vec<(String, String)>,
     addresses: Vec<IpAddr>,
     ports: Vec<(u16, &'static str)>,
+    phase: &'static str,
 }
 
 impl Pod {
@@ -41,6 +42,7 @@ impl Pod {
             labels: vec![("app".into(), name.into())],
             addresses: Vec::new(),
             ports: Vec::new(),
+            phase: "Running",
         }
     }
 
@@ -52,6 +54,12 @@ impl Pod {
     /// With another address.
     pub fn address(mut self, address: IpAddr) -> Self {
         self.addresses.push(address);
+        self
+    }
+
+    /// In another phase than `Running`.
+    pub fn phase(mut self, phase: &'static str) -> Self {
+        self.phase = phase;
         self
     }
 
@@ -90,7 +98,7 @@ impl fmt::Display for Pod {
             let name = format!("p{port}-{}", protocol.to_lowercase());
             writeln!(f, "    - {{name: {name}, containerPort: {port}, protocol: {protocol}}}")?;
         }
-        writeln!(f, "status:\n  phase: Running")?;
+        writeln!(f, "status:\n  phase: {}", self.phase)?;
         if let Some(first) = self.addresses.first() {
             writeln!(f, "  podIP: \"{first}\"\n  podIPs:")?;
         }

@@ -103,8 +103,9 @@ impl Node {
         at
     }
 
-    /// Makes a pod's namespace and plugs it into the bridge, without any address yet.
-    fn plug_in(&mut self, key: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> usize {
+    /// Makes a pod's namespace and plugs it into the bridge, without any address yet; it is to have
+    /// these. Returns its position.
+    pub fn plug_in(&mut self, key: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> usize {
         let [high, low] = self.next.to_be_bytes();
         self.next += 1;
         let mac = Mac([2, 0x44, 0, 0, high, low]);

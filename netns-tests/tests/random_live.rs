@@ -132,7 +132,7 @@ fn cluster() -> impl Strategy<Value = Cluster> {
 fn bare() -> Cluster {
     let mut cluster = Cluster::new();
     let addresses = vec![IpAddr::from([192, 168, 0, 1])];
-    cluster.put_node(Node { name: "n1".to_owned(), labels: Labels::new(), addresses });
+    cluster.put_node(Node { name: "n1".to_owned(), labels: Labels::new(), addresses, pod_nets: Vec::new() });
     cluster
 }
 

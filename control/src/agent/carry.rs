@@ -1,10 +1,12 @@
 //! Flows carried over a restart, in a file of the instance.
 //!
 //! ```text
-//! magic 8   file format 4   flow format 4   origin 8   count 8   flows 152 each   checksum 4
+//! magic 8   file format 4   flow format 4   origin 8   count 8   bytes of owners 8
+//! flows 152 each   owners   checksum 4
 //! ```
 //!
-//! All numbers are little endian. The origin says which boot of which machine and which bridge the
+//! All numbers are little endian. The owners are the pods that have addresses ([`Owners`]): one that
+//! another pod has by the time of the next start brings no flows along. The origin says which boot of which machine and which bridge the
 //! flows are of; the checksum (CRC-32, against accidents: the
 //! directory is root's alone) covers everything before it. A file that is not whole,
 //! or of another origin or format, is refused as a whole. Its format changes with the numbers of
@@ -19,7 +21,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crc32fast::Hasher;
-use podgate_dataplane::policy::Cause;
+use podgate_dataplane::policy::{Cause, Handovers};
 use podgate_dataplane::steer::Fallback;
 use podgate_flowtable::{
     Decision, EXPORT_FORMAT, EXPORT_LEN_BYTES, Epoch, ExportedFlow, FlowTable, ImportError, MalformedFlow,
@@ -28,11 +30,14 @@ use podgate_flowtable::{
 
 use super::Paths;
 use super::gateway::Gateway;
+use super::owners::Owners;
 
 const MAGIC: [u8; 8] = *b"podflows";
-const FORMAT: u32 = 2;
-const HEAD_LEN_BYTES: usize = 32;
+const FORMAT: u32 = 3;
+const HEAD_LEN_BYTES: usize = 40;
 const SUM_LEN_BYTES: usize = 4;
+/// Where the number of flows stands.
+const COUNT: usize = 24;
 
 /// Flows mean something to a gateway of the same bridge and clock only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,6 +100,12 @@ pub(super) enum CarryError {
         /// The file.
         path: PathBuf,
     },
+    /// It does not say whose addresses are.
+    #[error("{}: what it says of the owners of addresses cannot be read", .path.display())]
+    Owners {
+        /// The file.
+        path: PathBuf,
+    },
     /// It holds what is no flow.
     #[error("{}: flow {number}: {source}", .path.display())]
     Malformed {
@@ -111,6 +122,18 @@ fn format() -> String {
     format!("{FORMAT}.{EXPORT_FORMAT}")
 }
 
+/// What is left to the next gateway.
+pub(super) struct Estate<'a> {
+    pub(super) flows: &'a FlowTable,
+    /// Who has the addresses of pods.
+    pub(super) owners: &'a Owners,
+    /// Those that have changed hands since flows were last looked at.
+    pub(super) handovers: &'a Handovers,
+    /// What was decided before this epoch is no longer worth anything: then nobody has had a say.
+    pub(super) valid_from: Epoch,
+    pub(super) fallback: Fallback,
+}
+
 /// What became of the flows in a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Carried {
@@ -122,24 +145,22 @@ pub(super) struct Carried {
     pub(super) full: usize,
 }
 
-/// Writes all flows to `path`, in one step; returns how many. What was decided before the epoch
-/// `valid_from` is no longer worth anything: then nobody has had a say.
-pub(super) fn write(
-    path: &Path,
-    flows: &FlowTable,
-    origin: Origin,
-    valid_from: Epoch,
-    fallback: Fallback,
-) -> Result<usize, CarryError> {
+/// Writes all flows to `path`, in one step; returns how many.
+pub(super) fn write(path: &Path, origin: Origin, estate: &Estate<'_>) -> Result<usize, CarryError> {
+    let Estate { flows, owners, handovers, valid_from, fallback } = *estate;
     let failed = |source| CarryError::Files { path: path.into(), source };
-    let mut bytes = Vec::with_capacity(HEAD_LEN_BYTES + flows.len() * EXPORT_LEN_BYTES + SUM_LEN_BYTES);
+    let owners = owners.to_bytes();
+    let room = HEAD_LEN_BYTES + flows.len() * EXPORT_LEN_BYTES + owners.len() + SUM_LEN_BYTES;
+    let mut bytes = Vec::with_capacity(room);
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&FORMAT.to_le_bytes());
     bytes.extend_from_slice(&EXPORT_FORMAT.to_le_bytes());
     bytes.extend_from_slice(&origin.0.to_le_bytes());
     bytes.extend_from_slice(&[0; 8]);
+    bytes.extend_from_slice(&(owners.len() as u64).to_le_bytes());
     let mut count = 0_usize;
-    for mut flow in flows.export() {
+    let is_somebodys = |flow: &ExportedFlow| !handovers.outdate(flow.original(), flow.decision.epoch);
+    for mut flow in flows.export().filter(is_somebodys) {
         if flow.decision.epoch < valid_from {
             flow.decision = Decision { egress: UNASKED, ingress: UNASKED, ..flow.decision };
         }
@@ -150,7 +171,8 @@ pub(super) fn write(
         bytes.extend_from_slice(&flow.to_bytes());
         count += 1;
     }
-    bytes[HEAD_LEN_BYTES - 8..HEAD_LEN_BYTES].copy_from_slice(&(count as u64).to_le_bytes());
+    bytes[COUNT..COUNT + 8].copy_from_slice(&(count as u64).to_le_bytes());
+    bytes.extend_from_slice(&owners);
     let sum = crc32fast::hash(&bytes);
     bytes.extend_from_slice(&sum.to_le_bytes());
     let aside = path.with_extension("new");
@@ -160,15 +182,20 @@ pub(super) fn write(
     Ok(count)
 }
 
-/// Takes the flows at `path` into `flows`. No file, no flows. The file stays until [`forget`], so
-/// that a start that fails later leaves it for the next one.
-pub(super) fn take(path: &Path, flows: &FlowTable, origin: Origin, now: Time) -> Result<Carried, CarryError> {
+/// Takes the flows at `path` into `flows`, and says whose the addresses were. No file, no flows. The
+/// file stays until [`forget`], so that a start that fails later leaves it for the next one.
+pub(super) fn take(
+    path: &Path,
+    flows: &FlowTable,
+    origin: Origin,
+    now: Time,
+) -> Result<(Carried, Owners), CarryError> {
     let bytes = match fs::read(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Carried::default()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Default::default()),
         read => read.map_err(|source| CarryError::Files { path: path.into(), source })?,
     };
     // All of it is good before any of it is used.
-    let records = check(path, &bytes, origin)?;
+    let (records, owners) = check(path, &bytes, origin)?;
     let mut carried = Carried::default();
     for mut flow in records.iter().flat_map(ExportedFlow::from_bytes) {
         let Decision { egress, ingress, .. } = flow.decision;
@@ -179,7 +206,7 @@ pub(super) fn take(path: &Path, flows: &FlowTable, origin: Origin, now: Time) ->
             Err(ImportError::Full) => carried.full += 1,
         }
     }
-    Ok(carried)
+    Ok((carried, owners))
 }
 
 /// The cause of a side that had no say.
@@ -208,11 +235,19 @@ impl Gateway {
     pub(super) fn leave_flows(&self, paths: &Paths) {
         let failed = |source| CarryError::Files { path: paths.home(), source };
         // Where live flows are judged again, some may still wait for their turn.
-        let newest = self.state().snapshots.back().map_or(Epoch(0), |snapshot| snapshot.epoch);
-        let valid_from = if self.options.switches.recheck_live_flows { newest } else { Epoch(0) };
-        let left = Origin::here(&paths.home()).map_err(failed).and_then(|origin| {
-            write(&paths.flows(), &self.shared.flows, origin, valid_from, self.options.fallback)
-        });
+        let state = self.state();
+        let newest = state.snapshots.back();
+        let epoch = newest.map_or(Epoch(0), |snapshot| snapshot.epoch);
+        let estate = Estate {
+            flows: &self.shared.flows,
+            owners: &state.owners,
+            handovers: &newest.map(|snapshot| snapshot.handovers.clone()).unwrap_or_default(),
+            valid_from: if self.options.switches.recheck_live_flows { epoch } else { Epoch(0) },
+            fallback: self.options.fallback,
+        };
+        let left = Origin::here(&paths.home())
+            .map_err(failed)
+            .and_then(|origin| write(&paths.flows(), origin, &estate));
         match left {
             Ok(flows) => tracing::info!(flows, "flows left for the next start"),
             Err(error) => tracing::warn!("flows are not left for the next start: {error}"),
@@ -220,12 +255,12 @@ impl Gateway {
     }
 }
 
-/// The flows of a file that is whole and ours; each of them can be read.
+/// The flows of a file that is whole and ours, each of which can be read, and the owners of addresses.
 fn check<'a>(
     path: &Path,
     bytes: &'a [u8],
     origin: Origin,
-) -> Result<&'a [[u8; EXPORT_LEN_BYTES]], CarryError> {
+) -> Result<(&'a [[u8; EXPORT_LEN_BYTES]], Owners), CarryError> {
     let path = || path.to_path_buf();
     if !bytes.starts_with(&MAGIC) {
         return Err(CarryError::Foreign { path: path() });
@@ -239,12 +274,13 @@ fn check<'a>(
     if (file, flow) != (FORMAT, EXPORT_FORMAT) {
         return Err(CarryError::Version { path: path(), found: format!("{file}.{flow}") });
     }
-    let count = word(24).ok_or_else(too_short)?;
-    let expected = usize::try_from(count)
-        .ok()
-        .and_then(|count| count.checked_mul(EXPORT_LEN_BYTES)?.checked_add(HEAD_LEN_BYTES + SUM_LEN_BYTES));
-    if expected != Some(bytes.len()) {
-        let expected = expected.unwrap_or(usize::MAX);
+    let size = |at: usize| Some(usize::try_from(word(at)?).unwrap_or(usize::MAX));
+    let count = size(COUNT).ok_or_else(too_short)?;
+    let owners_len_bytes = size(COUNT + 8).ok_or_else(too_short)?;
+    let flows_len_bytes = count.saturating_mul(EXPORT_LEN_BYTES);
+    let expected =
+        flows_len_bytes.saturating_add(owners_len_bytes).saturating_add(HEAD_LEN_BYTES + SUM_LEN_BYTES);
+    if expected != bytes.len() {
         return Err(CarryError::Length { path: path(), found: bytes.len(), expected });
     }
     let (covered, sum) = bytes.split_at(bytes.len() - SUM_LEN_BYTES);
@@ -254,7 +290,8 @@ fn check<'a>(
     if word(16) != Some(origin.0) {
         return Err(CarryError::Elsewhere { path: path() });
     }
-    let (records, _) = covered[HEAD_LEN_BYTES..].as_chunks::<EXPORT_LEN_BYTES>();
+    let (flows, owners) = covered[HEAD_LEN_BYTES..].split_at(flows_len_bytes);
+    let (records, _) = flows.as_chunks::<EXPORT_LEN_BYTES>();
     for (number, record) in records.iter().enumerate() {
         ExportedFlow::from_bytes(record).map_err(|source| CarryError::Malformed {
             path: path(),
@@ -262,7 +299,8 @@ fn check<'a>(
             source,
         })?;
     }
-    Ok(records)
+    let owners = Owners::from_bytes(owners).ok_or_else(|| CarryError::Owners { path: path() })?;
+    Ok((records, owners))
 }
 
 #[cfg(test)]

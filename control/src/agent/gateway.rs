@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use podgate_dataplane::counters::Counters;
-use podgate_dataplane::policy::EndpointKind;
+use podgate_dataplane::policy::{EndpointKind, Handovers};
 use podgate_dataplane::snapshot::Snapshot;
 use podgate_dataplane::steer::{SteerConfig, SteerError, Steering};
 use podgate_dataplane::worker::{self, Shared, Worker, WorkerReport};
-use podgate_flowtable::{Epoch, Quota, Time};
+use podgate_flowtable::{Addr, Epoch, Quota, Time};
 
 use super::history::{self, Clocks};
 use super::in_force::InForce;
+use super::owners::Owners;
+use super::pod_starts::PodStarts;
 use super::ports::{Noted, PortTable};
 use super::publish_times::PublishTimes;
 use super::revalidate::Revalidation;
@@ -86,6 +88,10 @@ pub(super) struct State {
     pub(super) published: Option<(Time, Duration)>,
     /// How long after their changes all policies so far were published.
     pub(super) publish_times: PublishTimes,
+    /// How long new pods waited for their policy.
+    pub(super) pod_starts: PodStarts,
+    /// Who has the addresses of pods.
+    pub(super) owners: Owners,
     pub(super) hash_seed: u64,
     /// Services as the dataplane has them.
     pub(super) translator: Translator,
@@ -126,6 +132,13 @@ fn own_node(cluster: &Cluster, own: &[std::net::IpAddr]) -> Option<String> {
     }
 }
 
+/// The addresses that the node gives its pods, if its manifest says so.
+fn pod_ranges(cluster: &Cluster, locality: &Locality) -> Box<[(Addr, Addr)]> {
+    let Locality::Node { name: Some(name), .. } = locality else { return Box::default() };
+    let nets = cluster.nodes().get(name).map_or(&[][..], |node| &node.pod_nets);
+    nets.iter().map(|net| (net.network().into(), net.broadcast().into())).collect()
+}
+
 impl Gateway {
     /// Past and coming events.
     pub fn history(&self) -> &History {
@@ -143,10 +156,16 @@ impl Gateway {
         for (ifindex, id) in state.steering.adopted()? {
             match ends.iter().find(|end| end.host_index == ifindex) {
                 Some(end) => {
-                    let device = state.ports.insert(id, end).device.clone();
+                    let device = state.ports.insert(id, end, None).device.clone();
+                    if let Some(pod) = state.owners.behind(ifindex) {
+                        state.ports.was_of(ifindex, pod);
+                    }
                     state.steering.guard(id, &device)?;
                 }
-                None => state.steering.release(id, ifindex)?,
+                None => {
+                    state.ports.retire(id);
+                    state.steering.release(id, ifindex)?;
+                }
             }
         }
         Ok(())
@@ -157,7 +176,8 @@ impl Gateway {
     pub(super) fn take_up(&self, end: &PodEnd) -> Result<bool, SteerError> {
         let mut state = self.state();
         let state = &mut *state;
-        match state.ports.note(end) {
+        let now = state.published.is_some().then(worker::now);
+        match state.ports.note(end, now) {
             Noted::Unchanged => Ok(false),
             Noted::MayBind => Ok(true),
             Noted::MacChanged { id, device } => {
@@ -167,7 +187,7 @@ impl Gateway {
             Noted::Unknown => {
                 let id = state.ports.free_number();
                 let id = id.ok_or_else(|| SteerError::NoPortLeft { device: end.host_name.clone() })?;
-                let device = state.ports.insert(id, end).device.clone();
+                let device = state.ports.insert(id, end, now).device.clone();
                 if let Err(error) = state.steering.guard(id, &device) {
                     state.ports.remove(end.host_index);
                     return Err(error);
@@ -200,10 +220,15 @@ impl Gateway {
         self.state().ports.iter().map(|port| port.device.ifindex).collect()
     }
 
-    /// Uses other manifests from the next [`Gateway::publish`] on. Returns the ports that are then to
-    /// be bound, by ifindex.
-    pub(super) fn set_manifests(&self, loaded: Loaded) -> BTreeSet<u32> {
+    /// Uses other manifests, whose change was noticed at `noticed`, from the next [`Gateway::publish`]
+    /// on. Returns the ports that are then to be bound, by ifindex.
+    pub(super) fn set_manifests(&self, loaded: Loaded, noticed: Time) -> BTreeSet<u32> {
         let mut state = self.state();
+        let state = &mut *state;
+        // Pods that are there at the start are not timed.
+        if state.published.is_some() {
+            state.pod_starts.follow(&state.cluster, &loaded.cluster, noticed);
+        }
         state.cluster = Arc::new(loaded.cluster);
         state.background = Arc::new(loaded.background);
         state.ports.unsettled(&state.cluster)
@@ -226,7 +251,7 @@ impl Gateway {
     pub(super) fn publish(&self, changed: Time) -> Result<(), PublishError> {
         let mut state = self.state();
         let state = &mut *state;
-        let binding = state.ports.bind(&state.cluster);
+        let binding = state.ports.bind(&state.cluster, &state.pod_starts);
         for (id, device) in &binding.readdressed {
             state.steering.guard(*id, device)?;
         }
@@ -256,8 +281,10 @@ impl Gateway {
         };
         let compiled = compile(&state.cluster, &locality, &assignments, settings)?;
         state.next_epoch += 1;
-        let (snapshot, service_notes) =
+        let (mut snapshot, service_notes) =
             self.translating(&mut state.translator, &state.cluster, compiled.snapshot, state.hash_seed);
+        snapshot.pod_ranges = pod_ranges(&state.cluster, &locality);
+        snapshot.handovers = self.handovers(state, &snapshot);
         let snapshot = Arc::new(snapshot);
         let (cluster, background) = (Arc::clone(&state.cluster), Arc::clone(&state.background));
         state.in_force = Some(InForce { epoch, cluster, background });
@@ -265,8 +292,11 @@ impl Gateway {
         if state.snapshots.len() == SNAPSHOTS_KEPT {
             state.snapshots.pop_front();
         }
-        state.snapshots.push_back(snapshot);
         let now = worker::now();
+        for waited in state.ports.in_force(|port| snapshot.binding(port).is_some(), now) {
+            state.pod_starts.record(waited);
+        }
+        state.snapshots.push_back(snapshot);
         state.published = Some((now, now.since(changed)));
         state.publish_times.record(now.since(changed));
         let alarms =
@@ -297,6 +327,14 @@ impl Gateway {
         let is_endpoint = |addr| snapshot.endpoints.resolve(addr).kind != EndpointKind::Outside;
         let (services, notes) = translator.translate(cluster, is_endpoint, seed);
         (snapshot.with_services(services), notes)
+    }
+
+    /// Which addresses have changed hands by `snapshot`, which is to be published next.
+    fn handovers(&self, state: &mut State, snapshot: &Snapshot) -> Handovers {
+        let now = worker::now();
+        let devices: BTreeMap<_, _> = state.ports.iter().map(|port| (port.id, port.device.ifindex)).collect();
+        state.owners.follow(snapshot, |port| devices.get(&port).copied(), now);
+        state.owners.handovers(self.revalidation.looked_at(), now, state.hash_seed)
     }
 
     /// Puts our programs back at the head where another program has got ahead of them.

@@ -142,7 +142,12 @@ impl Said {
         };
         let mut explanation = reason.explanation().to_owned();
         if event.kind == EventKind::FlowCut {
-            explanation.push_str(" The flow had been allowed before the policy changed; it was cut.");
+            explanation.push_str(match reason {
+                DropReason::UnknownEndpoint => {
+                    " The flow was a former pod's, whose address is another's or nobody's now; it was forgotten."
+                }
+                _ => " The flow had been allowed before the policy changed; it was cut.",
+            });
         }
         Self { reason: reason.name(), explanation, policies, rule: None, side }
     }

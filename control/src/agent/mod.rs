@@ -8,6 +8,7 @@
 //! home       which bridge an instance guards, and no other
 //! preflight  what must be so before anything is touched
 //! trunk      the veth pairs that carry frames to the workers
+//! owners     which pod has which address, and since when
 //! ports      which devices are guarded, and which pod is behind each
 //! start      all of it loaded, attached, running
 //! memory     how much of it there is
@@ -20,6 +21,7 @@
 //! flows      flows with names: told, forgotten
 //! secret     secrets, and the mark that changes
 //! in_force   what the policy in force was compiled from
+//! pod_starts     how long new pods wait for their policy
 //! publish_times  how long changes took to be in force
 //! history    events with names, kept for a while and passed on
 //! supervise  the loop: manifests, links, signals, the clock
@@ -38,7 +40,9 @@ mod home;
 mod in_force;
 mod memory;
 mod options;
+mod owners;
 mod paths;
+mod pod_starts;
 mod ports;
 mod preflight;
 mod publish_times;

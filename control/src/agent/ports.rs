@@ -5,11 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use podgate_dataplane::mac::Mac;
 use podgate_dataplane::steer::Device;
 use podgate_dataplane::tag::{MAX_PORTS, PortId};
+use podgate_flowtable::Time;
 
+use super::pod_starts::PodStarts;
 use crate::model::{Cluster, ObjectKey};
 use crate::net::PodEnd;
 
@@ -23,6 +26,10 @@ pub(super) struct Port {
     seen_mac: Mac,
     /// Addresses at the pod's end, as last read.
     seen: Vec<IpAddr>,
+    /// When it came, or got the addresses that it has; `None`: before the start.
+    ready: Option<Time>,
+    /// The pod it is bound to, or was.
+    former: Option<ObjectKey>,
     pub(super) bound: Option<Bound>,
 }
 
@@ -33,6 +40,10 @@ pub(super) struct Bound {
     pub(super) mac: Mac,
     /// The pod's own addresses, and the link-local ones its device had.
     pub(super) addresses: Vec<IpAddr>,
+    /// Since when the pod waits for its policy to be in force; `None` if it does not, or is not timed.
+    waits_since: Option<Time>,
+    /// How long it has waited, if it was timed.
+    pub(super) time_to_policy: Option<Duration>,
 }
 
 /// All guarded devices, by ifindex.
@@ -42,6 +53,8 @@ pub(super) struct PortTable {
     /// Where to look for the next number: numbers are reused as late as possible, so that frames
     /// still on the trunk cannot reach a newcomer.
     next: u16,
+    /// Numbers that were given back and mean something in the snapshot in force.
+    resting: BTreeSet<u16>,
 }
 
 /// What became of a look at a device.
@@ -83,6 +96,26 @@ impl Port {
     }
 }
 
+impl Port {
+    /// Whether it is known to be another pod's than `pod`: one that is still in the manifests, ended or
+    /// not. An address may be given to the next pod before the device of the one that had it is gone.
+    fn is_anothers(&self, pod: &ObjectKey, cluster: &Cluster) -> bool {
+        self.former.as_ref().is_some_and(|former| former != pod && cluster.pods().contains_key(former))
+    }
+
+    fn note_of_strangeness(&self) -> Option<String> {
+        let seen: Vec<_> = self.seen.iter().filter(|seen| !is_link_local(**seen)).collect();
+        let device = &self.device.name;
+        (!seen.is_empty()).then(|| {
+            format!(
+                "{device}: no pod in the manifests has the address {}; its frames are dropped \
+                 (unknown-endpoint)",
+                join(&seen)
+            )
+        })
+    }
+}
+
 impl PortTable {
     pub(super) fn iter(&self) -> impl Iterator<Item = &Port> {
         self.ports.values()
@@ -94,7 +127,8 @@ impl PortTable {
 
     /// A number that no port has, the least recently given out first.
     pub(super) fn free_number(&mut self) -> Option<PortId> {
-        let taken: BTreeSet<_> = self.ports.values().map(|port| port.id.number()).collect();
+        let mut taken = self.resting.clone();
+        taken.extend(self.ports.values().map(|port| port.id.number()));
         for _ in 1..MAX_PORTS {
             self.next = if usize::from(self.next) + 1 >= MAX_PORTS { 1 } else { self.next + 1 };
             if !taken.contains(&self.next) {
@@ -104,26 +138,44 @@ impl PortTable {
         None
     }
 
-    /// Takes up a device under a number. A former gateway's numbers are taken up first.
-    pub(super) fn insert(&mut self, id: PortId, end: &PodEnd) -> &Port {
+    /// A former gateway's number whose device is gone: used again as late as the others.
+    pub(super) fn retire(&mut self, id: PortId) {
+        self.next = self.next.max(id.number());
+    }
+
+    /// Takes up a device under a number. A former gateway's numbers are taken up first. `now` unless
+    /// it was there at the start.
+    pub(super) fn insert(&mut self, id: PortId, end: &PodEnd, now: Option<Time>) -> &Port {
         self.next = self.next.max(id.number());
         let device = Device { ifindex: end.host_index, name: end.host_name.clone(), pod_mac: end.peer_mac };
         let (seen_mac, seen) = (end.peer_mac, end.addresses.clone());
-        let port = Port { id, device, seen_mac, seen, bound: None };
+        let port = Port { id, device, seen_mac, seen, ready: now, former: None, bound: None };
         self.ports.entry(end.host_index).insert_entry(port).into_mut()
     }
 
+    /// A former gateway has had `pod` behind the device.
+    pub(super) fn was_of(&mut self, ifindex: u32, pod: ObjectKey) {
+        if let Some(port) = self.ports.get_mut(&ifindex) {
+            port.former = Some(pod);
+        }
+    }
+
     pub(super) fn remove(&mut self, ifindex: u32) -> Option<Port> {
-        self.ports.remove(&ifindex)
+        let port = self.ports.remove(&ifindex)?;
+        self.resting.insert(port.id.number());
+        Some(port)
     }
 
     /// Notes what a device looks like now.
-    pub(super) fn note(&mut self, end: &PodEnd) -> Noted {
+    pub(super) fn note(&mut self, end: &PodEnd, now: Option<Time>) -> Noted {
         let Some(port) = self.ports.get_mut(&end.host_index) else { return Noted::Unknown };
         // A device that is renamed stays what it is: the hooks go by number.
         port.device.name.clone_from(&end.host_name);
         let addresses_changed = port.seen != end.addresses;
-        port.seen.clone_from(&end.addresses);
+        if addresses_changed {
+            port.seen.clone_from(&end.addresses);
+            port.ready = now;
+        }
         port.seen_mac = end.peer_mac;
         if port.bound.is_some() {
             return Noted::Unchanged;
@@ -143,7 +195,7 @@ impl PortTable {
 
     /// Binds ports to the pods whose addresses they have, and unbinds those whose pod is gone or
     /// has other addresses.
-    pub(super) fn bind(&mut self, cluster: &Cluster) -> Binding {
+    pub(super) fn bind(&mut self, cluster: &Cluster, starts: &PodStarts) -> Binding {
         let mut readdressed = Vec::new();
         let mut pod_of = BTreeMap::new();
         for (key, pod) in cluster.pods() {
@@ -162,48 +214,77 @@ impl PortTable {
                 }
             }
         }
-        let mut bound: BTreeMap<ObjectKey, String> = self
+        let bound: BTreeMap<ObjectKey, String> = self
             .ports
             .values()
             .filter_map(|port| Some((port.bound.as_ref()?.pod.clone(), port.device.name.clone())))
             .collect();
         let mut notes = Vec::new();
-        for port in self.ports.values_mut().filter(|port| port.bound.is_none()) {
+        let mut claims: BTreeMap<ObjectKey, Vec<u32>> = BTreeMap::new();
+        for (ifindex, port) in self.ports.iter().filter(|(_, port)| port.bound.is_none()) {
             let mut pods: Vec<_> = port.seen.iter().filter_map(|seen| pod_of.get(seen)).flatten().collect();
             pods.sort();
             pods.dedup();
             let device = &port.device.name;
             match pods[..] {
-                [] => {
-                    let seen: Vec<_> = port.seen.iter().filter(|seen| !is_link_local(**seen)).collect();
-                    if !seen.is_empty() {
-                        notes.push(format!(
-                            "{device}: no pod in the manifests has the address {}; its frames are dropped \
-                             (unknown-endpoint)",
-                            join(&seen)
-                        ));
-                    }
-                }
-                [pod] => {
-                    if let Some(other) = bound.get(*pod) {
-                        notes.push(format!(
-                            "{device} has the addresses of pod {pod}, which is already behind {other}; \
-                             its frames are dropped (unknown-endpoint)"
-                        ));
-                        continue;
-                    }
-                    let mut addresses = cluster.pods()[*pod].addresses.clone();
-                    addresses.extend(port.seen.iter().copied().filter(|seen| is_link_local(*seen)));
-                    port.bound = Some(Bound { pod: (*pod).clone(), mac: port.device.pod_mac, addresses });
-                    bound.insert((*pod).clone(), device.clone());
-                }
+                [] => notes.extend(port.note_of_strangeness()),
+                [pod] => match bound.get(*pod) {
+                    Some(other) => notes.push(format!(
+                        "{device} has the addresses of pod {pod}, which is already behind {other}; \
+                         its frames are dropped (unknown-endpoint)"
+                    )),
+                    None if port.is_anothers(pod, cluster) => notes.push(format!(
+                        "{device} has the addresses of pod {pod}, but is the device of {}; its frames are \
+                         dropped (unknown-endpoint)",
+                        join(port.former.as_slice())
+                    )),
+                    None => claims.entry((*pod).clone()).or_default().push(*ifindex),
+                },
                 _ => notes.push(format!(
                     "{device} has addresses of several pods ({}); its frames are dropped (unknown-endpoint)",
                     join(&pods)
                 )),
             }
         }
+        for (pod, claimants) in claims {
+            let were_its: Vec<_> = claimants
+                .iter()
+                .copied()
+                .filter(|ifindex| self.ports[ifindex].former.as_ref() == Some(&pod))
+                .collect();
+            let (([ifindex], _) | (_, [ifindex])) = (&claimants[..], &were_its[..]) else {
+                let devices: Vec<_> =
+                    claimants.iter().map(|ifindex| &self.ports[ifindex].device.name).collect();
+                notes.push(format!(
+                    "{} have the addresses of pod {pod}, and which of them is its device is not known; their \
+                     frames are dropped (unknown-endpoint)",
+                    join(&devices)
+                ));
+                continue;
+            };
+            if let Some(port) = self.ports.get_mut(ifindex) {
+                let mut addresses = cluster.pods()[&pod].addresses.clone();
+                addresses.extend(port.seen.iter().copied().filter(|seen| is_link_local(*seen)));
+                let waits_since = port.ready.max(starts.named(&pod));
+                let (mac, time_to_policy) = (port.device.pod_mac, None);
+                port.former = Some(pod.clone());
+                port.bound = Some(Bound { pod, mac, addresses, waits_since, time_to_policy });
+            }
+        }
         Binding { readdressed, notes }
+    }
+
+    /// A snapshot with these ports bound is in force since `now`: what is known of them is in it, and
+    /// what is not in it is free. Returns how long each pod waited that is bound for the first time.
+    pub(super) fn in_force(&mut self, is_bound: impl Fn(PortId) -> bool, now: Time) -> Vec<Duration> {
+        self.resting.clear();
+        let bound = self.ports.values_mut().filter(|port| is_bound(port.id));
+        let waited = bound.filter_map(|port| {
+            let bound = port.bound.as_mut()?;
+            bound.time_to_policy = Some(now.since(bound.waits_since.take()?));
+            bound.time_to_policy
+        });
+        waited.collect()
     }
 }
 
@@ -217,3 +298,6 @@ fn is_link_local(address: IpAddr) -> bool {
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,11 @@ impl PublishTimes {
         }
     }
 
+    /// How many were recorded.
+    pub(super) fn count(&self) -> u64 {
+        self.0.as_ref().map_or(0, Histogram::len)
+    }
+
     /// The time that so much of a hundred changes stayed within, in milliseconds.
     pub(super) fn percentile_ms(&self, percentile: f64) -> Option<f64> {
         let histogram = self.0.as_ref().filter(|histogram| !histogram.is_empty())?;

@@ -3,7 +3,7 @@
 //! Flows that get packets are decided again by the workers. A thread of its own decides the others,
 //! a slice at a time, so that soon after a change it is known what it has cut.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -37,6 +37,8 @@ struct Inner {
     /// Decided here; workers have counters of their own.
     own: Own,
     last: Mutex<Option<ChangeReport>>,
+    /// Every flow that was decided before this epoch has been looked at since.
+    looked_at: AtomicU32,
 }
 
 #[derive(Default)]
@@ -71,7 +73,8 @@ struct Found {
 impl Revalidation {
     pub(super) fn start(shared: Arc<Shared>, counters: Vec<Arc<Counters>>) -> std::io::Result<Self> {
         let (turn, own, last) = (Mutex::default(), Own::default(), Mutex::default());
-        let inner = Arc::new(Inner { shared, counters, turn, own, last });
+        let looked_at = AtomicU32::default();
+        let inner = Arc::new(Inner { shared, counters, turn, own, last, looked_at });
         let (changes, coming) = channel();
         let thread = Arc::clone(&inner);
         std::thread::Builder::new().name("revalidate".into()).spawn(move || thread.follow(&coming))?;
@@ -93,6 +96,11 @@ impl Revalidation {
         self.inner.totals()
     }
 
+    /// Every flow that was decided before this epoch has been looked at since.
+    pub(super) fn looked_at(&self) -> Epoch {
+        Epoch(self.inner.looked_at.load(Relaxed))
+    }
+
     /// What the last change has done to live flows; `None` until the first has been looked into.
     pub(super) fn last(&self) -> Option<ChangeReport> {
         lock(&self.inner.last).clone()
@@ -107,6 +115,7 @@ impl Inner {
                 change = Change { epoch: newer.epoch, at: newer.at, before: change.before };
             }
             let found = self.look(change.epoch);
+            self.looked_at.store(change.epoch.0, Relaxed);
             self.report(&change, &found);
         }
     }

@@ -15,6 +15,8 @@ use podgate_flowtable::{Config as FlowConfig, ConfigError, FlowTable, FragmentTa
 
 use super::carry::{self, Carried, CarryError, Origin};
 use super::gateway::{Gateway, PublishError, STALE, State};
+use super::owners::Owners;
+use super::pod_starts::PodStarts;
 use super::ports::PortTable;
 use super::publish_times::PublishTimes;
 use super::revalidate::Revalidation;
@@ -121,7 +123,7 @@ impl Gateway {
         {
             tracing::info!("the flow table stays in small pages: {error}");
         }
-        take_up_flows(paths, &flows);
+        let owners = take_up_flows(paths, &flows);
         let shared = Arc::new(Shared {
             published: Published::empty(),
             flows,
@@ -160,10 +162,12 @@ impl Gateway {
             background: Arc::default(),
             in_force: None,
             node_addresses: Vec::new(),
+            owners,
             snapshots: VecDeque::new(),
             next_epoch: 1,
             published: None,
             publish_times: PublishTimes::default(),
+            pod_starts: PodStarts::default(),
             hash_seed,
             translator: Translator::default(),
             alarms: BTreeMap::new(),
@@ -196,15 +200,20 @@ impl Gateway {
 }
 
 /// Takes up what the gateway before has left. Without it, connections are judged as they come.
-fn take_up_flows(paths: &Paths, flows: &FlowTable) {
+fn take_up_flows(paths: &Paths, flows: &FlowTable) -> Owners {
     let carried = Origin::here(&paths.home())
         .map_err(|source| CarryError::Files { path: paths.home(), source })
         .and_then(|origin| carry::take(&paths.flows(), flows, origin, worker::now()));
     match carried {
-        Ok(Carried { taken: 0, expired: 0, full: 0 }) => {}
-        Ok(Carried { taken, expired, full }) => {
-            tracing::info!(taken, expired, full, "flows carried over from before the restart");
+        Ok((Carried { taken, expired, full }, owners)) => {
+            if taken + expired + full > 0 {
+                tracing::info!(taken, expired, full, "flows carried over from before the restart");
+            }
+            owners
         }
-        Err(error) => tracing::warn!("no flows are carried over from before the restart: {error}"),
+        Err(error) => {
+            tracing::warn!("no flows are carried over from before the restart: {error}");
+            Owners::default()
+        }
     }
 }

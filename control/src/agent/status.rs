@@ -48,6 +48,9 @@ impl Gateway {
                     addresses: bound
                         .map(|bound| bound.addresses.iter().map(ToString::to_string).collect())
                         .unwrap_or_default(),
+                    time_to_policy_ms: bound
+                        .and_then(|bound| bound.time_to_policy)
+                        .map(|took| took.as_secs_f64() * 1e3),
                     lifted: steered.lifted,
                     delivered: steered.delivered,
                     passed_open: steered.passed_open,
@@ -77,6 +80,7 @@ impl Gateway {
             snapshot_age_seconds: state.published.map(|(at, _)| history::seconds_since(now, at)),
             last_publish_ms: state.published.map(|(_, took)| took.as_secs_f64() * 1e3),
             publish_p99_ms: state.publish_times.percentile_ms(99.0),
+            time_to_policy: state.pod_starts.summary(),
             policies: state.cluster.policies().len(),
             endpoints: snapshot.map_or(0, |snapshot| snapshot.names.endpoints.len()),
             identities: snapshot.map_or(0, |snapshot| snapshot.policy.identities()),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use podgate_dataplane::worker::now;
+use podgate_flowtable::Time;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -18,7 +19,7 @@ use super::{OnExit, Paths, RunOptions, preflight};
 use crate::api::{self, ServeError};
 use crate::model::ObjectKey;
 use crate::net::{Monitor, NetError, Netlink};
-use crate::source::{Directory, Loaded, Overlay, SourceError, Untraced, Watch, WatchError};
+use crate::source::{Directory, Loaded, Overlay, SourceError, Untraced, Update, Watch, WatchError};
 
 /// How often events are taken over from the workers.
 const EVENTS_EVERY: Duration = Duration::from_millis(20);
@@ -100,7 +101,7 @@ pub async fn run(options: RunOptions, ready: impl FnOnce(&Gateway)) -> Result<()
     // Bad manifests are told before anything is touched.
     source.load_traced().map_err(RunError::Manifests)?;
     let mut watch = Watch::start(source)?;
-    let loaded = next_manifests(&mut watch).await?;
+    let loaded = next_manifests(&mut watch).await?.loaded;
     let loaded = loaded.map_err(|errors| RunError::Manifests(Untraced { errors, texts: Vec::new() }))?;
 
     let lock = InstanceLock::take(&paths, &options.name)?;
@@ -125,7 +126,7 @@ impl RunError {
     }
 }
 
-async fn next_manifests(watch: &mut Watch) -> Result<Result<Loaded, Vec<SourceError>>, WatchError> {
+async fn next_manifests(watch: &mut Watch) -> Result<Update, WatchError> {
     let ended = || WatchError::Start { reason: "the thread that watches the manifests has ended".into() };
     watch.next().await.ok_or_else(ended)
 }
@@ -175,7 +176,7 @@ async fn guard(
     }
     gateway.set_node_addresses(netlink.host_addresses().await?);
     note(&loaded);
-    gateway.set_manifests(loaded);
+    gateway.set_manifests(loaded, now());
     gateway.publish(now()).map_err(StartError::from)?;
     let server = api::serve(&paths.socket(), Arc::clone(&gateway))?;
     tokio::pin!(server);
@@ -254,15 +255,15 @@ async fn guard(
 }
 
 /// New manifests, or what is wrong with them: then the last good ones stay in force.
-async fn manifests(gateway: &Gateway, follow: &mut Follow<'_>, update: Result<Loaded, Vec<SourceError>>) {
-    let changed = now();
-    match update {
+async fn manifests(gateway: &Gateway, follow: &mut Follow<'_>, update: Update) {
+    let noticed = ago(update.noticed.elapsed());
+    match update.loaded {
         Ok(loaded) => {
             note(&loaded);
             // What is bound by the new manifests is bound to what the pod's end is now.
-            follow.refresh(gateway, &gateway.set_manifests(loaded)).await;
+            follow.refresh(gateway, &gateway.set_manifests(loaded, noticed)).await;
             gateway.set_alarms("manifests", Vec::new());
-            put_in_force(gateway, changed);
+            put_in_force(gateway, noticed);
         }
         Err(errors) => {
             let alarm = |error: &SourceError| format!("{error}; the last good manifests stay in force");
@@ -271,13 +272,17 @@ async fn manifests(gateway: &Gateway, follow: &mut Follow<'_>, update: Result<Lo
     }
 }
 
+fn ago(passed: Duration) -> Time {
+    Time::from_nanos(now().nanos().saturating_sub(passed.as_nanos() as u64))
+}
+
 fn note(loaded: &Loaded) {
     for note in &loaded.notes {
         tracing::info!("{note}");
     }
 }
 
-fn put_in_force(gateway: &Gateway, changed: podgate_flowtable::Time) {
+fn put_in_force(gateway: &Gateway, changed: Time) {
     match gateway.publish(changed) {
         Ok(()) => gateway.set_alarms("compile", Vec::new()),
         Err(error) => {

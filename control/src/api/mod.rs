@@ -33,5 +33,6 @@ pub use server::{ServeError, serve};
 pub use stream::Lines;
 pub use table::{FlowTableStatus, FragmentCounts, QuotaUse};
 pub use types::{
-    ChangeReport, EventFilter, EventLine, EventRecord, PortStatus, Status, VerdictWord, WorkerStatus,
+    ChangeReport, EventFilter, EventLine, EventRecord, PortStatus, Status, TimeToPolicy, VerdictWord,
+    WorkerStatus,
 };

@@ -116,8 +116,21 @@ impl EventFilter {
     }
 }
 
+/// How long new pods were closed until their policy was in force, over all pods since the start.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct TimeToPolicy {
+    /// How many there were.
+    pub pods: u64,
+    /// Milliseconds that half of them stayed within.
+    pub p50_ms: f64,
+    /// Milliseconds that 99 of 100 of them stayed within.
+    pub p99_ms: f64,
+    /// Milliseconds of the one that waited longest.
+    pub max_ms: f64,
+}
+
 /// One guarded device.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct PortStatus {
     /// The device.
     pub device: String,
@@ -127,6 +140,11 @@ pub struct PortStatus {
     pub pod: Option<String>,
     /// The pod's addresses.
     pub addresses: Vec<String>,
+    /// Milliseconds that the pod was closed until its policy was in force: from its port having its
+    /// address and its manifest being there, whichever came later. Absent for a pod that was there when
+    /// the gateway started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_to_policy_ms: Option<f64>,
     /// Frames taken up to the trunk.
     pub lifted: u64,
     /// Frames put down from it.
@@ -206,6 +224,9 @@ pub struct Status {
     pub last_publish_ms: Option<f64>,
     /// What 99 of 100 changes since the start stayed within, likewise.
     pub publish_p99_ms: Option<f64>,
+    /// How long new pods were closed; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_to_policy: Option<TimeToPolicy>,
     /// Policies in force.
     pub policies: usize,
     /// Endpoints known.

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::instance::InstanceArgs;
 use super::{Outcome, block_on, table};
-use crate::api::{ChangeReport, Client, FlowTableStatus, FragmentCounts, QuotaUse, Status};
+use crate::api::{ChangeReport, Client, FlowTableStatus, FragmentCounts, QuotaUse, Status, TimeToPolicy};
 
 /// How results are printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -56,6 +56,12 @@ fn render(status: &Status) -> String {
     if let Some(within) = status.publish_p99_ms {
         text.push_str(&format!("99 of 100 changes were in force within {within:.1} ms of being seen\n"));
     }
+    if let Some(TimeToPolicy { pods, p50_ms, p99_ms, max_ms }) = &status.time_to_policy {
+        text.push_str(&format!(
+            "{pods} new pods were closed until their policy was in force: half within {p50_ms:.1} ms, 99 of 100 \
+             within {p99_ms:.1} ms, all within {max_ms:.1} ms\n"
+        ));
+    }
     text.push_str(&flows(status));
     if let Some(change) = &status.last_change {
         text.push_str(&told(change));
@@ -74,11 +80,15 @@ fn render(status: &Status) -> String {
                 port.addresses.join(" "),
                 port.forwarded.to_string(),
                 port.drops.values().sum::<u64>().to_string(),
+                port.time_to_policy_ms.map_or_else(|| "-".into(), |took| format!("{took:.1} ms")),
                 reasons(&port.drops),
             ]
         })
         .collect();
-    text.push_str(&table::render(["DEVICE", "POD", "ADDRESSES", "FORWARDED", "DROPPED", "REASONS"], &ports));
+    text.push_str(&table::render(
+        ["DEVICE", "POD", "ADDRESSES", "FORWARDED", "DROPPED", "TIME TO POLICY", "REASONS"],
+        &ports,
+    ));
     text.push('\n');
     let workers: Vec<_> = status
         .workers

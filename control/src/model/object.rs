@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::Labels;
 
 /// The label every namespace carries, with its own name as value.
@@ -43,4 +45,6 @@ pub struct Node {
     pub labels: Labels,
     /// Its internal and external addresses.
     pub addresses: Vec<IpAddr>,
+    /// Out of which its pods have their addresses; none where that is not said.
+    pub pod_nets: Vec<IpNet>,
 }

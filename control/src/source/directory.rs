@@ -1,16 +1,17 @@
-//! Paths to a cluster: which files, duplicates, retries.
+//! Paths to a cluster: everything read, duplicates found.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::{Error, ErrorKind};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
-use std::{fs, thread};
+use std::collections::{BTreeMap, HashMap};
+use std::io::Error;
+use std::path::PathBuf;
+use std::time::SystemTime;
 
+use super::cache::Cache;
+use super::document::{Spot, documents};
+use super::files::{self, Held, Texts};
 use super::made::put_pods;
-use super::manifest::{How, Object, read};
+use super::manifest::{How, Object, read_document};
 use super::syntax::Strictness;
-use super::trace::{Traced, Untraced};
+use super::trace::{Trace, Traced, Untraced};
 use super::{Note, Overlay, Owner, Place, Problem, SourceError, Workloads};
 use crate::model::{Cluster, ObjectKey};
 
@@ -49,11 +50,14 @@ pub struct Background {
     pub policies: BTreeMap<ObjectKey, Place>,
 }
 
-/// How often a file that vanished while it was read is looked for again, and how long between.
-const ATTEMPTS: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(2);
-/// Directories inside directories.
-const MAX_DEPTH: usize = 32;
+/// What there was when last looked.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// `None` if it could not be read.
+    texts: Option<Texts>,
+    cache: Cache,
+    held: Held,
+}
 
 impl Directory {
     /// The files and directories at `paths`.
@@ -88,110 +92,108 @@ impl Directory {
 
     /// Reads everything as it is now. Either all of it is good, or every error is returned.
     pub fn load(&self) -> Result<Loaded, Vec<SourceError>> {
-        self.assemble(self.texts()?, None)
+        self.assemble(&self.texts_now()?, &mut Cache::default(), None)
     }
 
     /// As [`Directory::load`], and keeps the texts and where in them everything stands: for tools
     /// that point at lines.
     pub fn load_traced(&self) -> Result<(Loaded, Traced), Untraced> {
-        let texts = self.texts().map_err(|errors| Untraced { errors, texts: Vec::new() })?;
+        let texts = self.texts_now().map_err(|errors| Untraced { errors, texts: Vec::new() })?;
         let mut traced = Traced::new(&texts);
-        match self.assemble(texts, Some(&mut traced)) {
+        match self.assemble(&texts, &mut Cache::default(), Some(&mut traced)) {
             Ok(loaded) => Ok((loaded, traced)),
             Err(errors) => Err(Untraced { errors, texts: traced.into_texts() }),
         }
     }
 
-    /// As [`Directory::load`], but `None` if every file is as it was when `seen` was last set.
-    pub(super) fn load_changed(&self, seen: &mut Option<Texts>) -> Option<Result<Loaded, Vec<SourceError>>> {
-        match self.texts() {
-            Ok(texts) if seen.as_ref() == Some(&texts) => None,
+    /// As [`Directory::load`], but `None` if every file is as it was when `seen` was last set. What
+    /// `seen` has of files and documents that are as they were is not read again.
+    pub(super) fn load_changed(
+        &self,
+        seen: &mut Seen,
+        now: SystemTime,
+    ) -> Option<Result<Loaded, Vec<SourceError>>> {
+        match self.texts(&mut seen.held, now) {
+            Ok(texts) if seen.texts.as_ref() == Some(&texts) => None,
             Ok(texts) => {
-                let loaded = self.assemble(texts.clone(), None);
-                *seen = Some(texts);
+                let loaded = self.assemble(&texts, &mut seen.cache, None);
+                seen.texts = Some(texts);
                 Some(loaded)
             }
             Err(errors) => {
-                *seen = None;
+                seen.texts = None;
                 Some(Err(errors))
             }
         }
     }
 
     /// Every file and what it holds.
-    pub(crate) fn texts(&self) -> Result<Texts, Vec<SourceError>> {
-        let mut attempt = 1;
-        loop {
-            match self.texts_now() {
-                Ok(texts) => return Ok(texts),
-                // Replaced under our eyes: editors and kubectl rename over, or remove and write.
-                Err(failure) if failure.error.kind() == ErrorKind::NotFound && attempt < ATTEMPTS => {
-                    attempt += 1;
-                    thread::sleep(PAUSE);
-                }
-                Err(failure) => return Err(vec![unreadable(failure.path, &failure.error)]),
-            }
-        }
+    pub(crate) fn texts_now(&self) -> Result<Texts, Vec<SourceError>> {
+        self.texts(&mut Held::default(), SystemTime::UNIX_EPOCH)
     }
 
-    fn texts_now(&self) -> Result<Texts, Failure> {
-        let mut files = Vec::new();
-        for path in &self.paths {
-            collect(path, 0, &mut files)?;
-        }
-        let mut seen = BTreeSet::new();
-        let mut texts = Vec::new();
-        for file in files {
-            // The same file may be reached by two of the paths, or through a link.
-            let real = fs::canonicalize(&file).map_err(at(&file))?;
-            if seen.insert(real) {
-                let text = fs::read(&file).map_err(at(&file))?;
-                texts.push((file, text.into()));
-            }
-        }
-        Ok(texts)
+    fn texts(&self, held: &mut Held, now: SystemTime) -> Result<Texts, Vec<SourceError>> {
+        files::read(&self.paths, held, now).map_err(|failure| vec![unreadable(failure.path, &failure.error)])
     }
 
-    fn assemble(&self, texts: Texts, mut traced: Option<&mut Traced>) -> Result<Loaded, Vec<SourceError>> {
-        let files = texts.len();
+    fn assemble(
+        &self,
+        texts: &Texts,
+        cache: &mut Cache,
+        mut traced: Option<&mut Traced>,
+    ) -> Result<Loaded, Vec<SourceError>> {
+        cache.begin();
         let mut cluster = Cluster::new();
         let mut notes = Vec::new();
         let mut errors = Vec::new();
-        let mut places: HashMap<String, Place> = HashMap::new();
+        let mut places: HashMap<String, (Spot<'_>, Option<u64>)> = HashMap::new();
         let mut background = Background::default();
         let mut workloads = Vec::new();
-        let how = How { strictness: self.strictness, traced: traced.is_some(), workloads: self.workloads };
-        for (number, (file, bytes)) in texts.into_iter().enumerate() {
-            let text = match str::from_utf8(&bytes) {
+        let how = How { strictness: self.strictness, workloads: self.workloads };
+        for (number, (file, bytes)) in texts.iter().enumerate() {
+            let text = match str::from_utf8(bytes) {
                 Ok(text) => text,
                 Err(error) => {
-                    errors.push(not_utf8(file, &bytes[..error.valid_up_to()]));
+                    errors.push(not_utf8(file.clone(), &bytes[..error.valid_up_to()]));
                     continue;
                 }
             };
-            let reading = read(text, &file, how);
-            notes.extend(reading.notes);
-            errors.extend(reading.errors);
-            for manifest in reading.manifests {
-                let title = manifest.object.title();
-                if let Some(first) = places.get(&title) {
-                    errors.push(SourceError {
-                        place: manifest.place,
-                        object: Some(title),
-                        field: String::new(),
-                        problem: Problem::Duplicate { first: first.clone() },
-                        span: manifest.origin.map(|origin| origin.field("metadata.name")),
-                    });
-                } else {
-                    if let (Some(traced), Some(origin)) = (&mut traced, manifest.origin) {
-                        traced.put(&title, number, origin);
+            for (document, position) in documents(text).into_iter().zip(1..) {
+                let readings = match &traced {
+                    Some(_) => {
+                        let trace = Trace { text, document: document.span() };
+                        vec![(0, read_document(document.text, how, Some(trace)).into())]
                     }
-                    places.insert(title, manifest.place.clone());
-                    match (manifest.object, manifest.owner) {
-                        (Object::Workload(workload), _) => workloads.push(workload),
-                        (object, owner) => {
-                            background.note(&object, owner, manifest.place);
-                            object.put_into(&mut cluster);
+                    None => cache.read(document.text, how),
+                };
+                for (lines_before, reading) in readings {
+                    let lines_before = document.lines_before + lines_before;
+                    let spot = Spot { file, number: position, lines_before };
+                    notes.extend(reading.notes.iter().map(|note| spot.of_note(note)));
+                    errors.extend(reading.errors.iter().map(|error| spot.of_error(error)));
+                    for manifest in &reading.manifests {
+                        let title = manifest.object.title();
+                        if let Some((first, line)) = places.get(&title) {
+                            let first = first.of(&Place { line: *line, ..manifest.place.clone() });
+                            errors.push(SourceError {
+                                place: spot.of(&manifest.place),
+                                object: Some(title),
+                                field: String::new(),
+                                problem: Problem::Duplicate { first },
+                                span: manifest.origin.as_ref().map(|origin| origin.field("metadata.name")),
+                            });
+                            continue;
+                        }
+                        if let (Some(traced), Some(origin)) = (&mut traced, &manifest.origin) {
+                            traced.put(&title, number, origin.clone());
+                        }
+                        places.insert(title, (spot, manifest.place.line));
+                        match &manifest.object {
+                            Object::Workload(workload) => workloads.push(workload.clone()),
+                            object => {
+                                background.note(object, manifest.owner.as_ref(), || spot.of(&manifest.place));
+                                object.clone().put_into(&mut cluster);
+                            }
                         }
                     }
                 }
@@ -211,76 +213,22 @@ impl Directory {
             cluster.implied_namespaces().map(|name| Note::ImpliedNamespace { name: name.to_owned() }),
         );
         self.overlay.apply(&mut cluster);
-        Ok(Loaded { cluster, background, notes, files })
+        Ok(Loaded { cluster, background, notes, files: texts.len() })
     }
 }
 
 impl Background {
-    fn note(&mut self, object: &Object, owner: Option<Owner>, place: Place) {
+    fn note(&mut self, object: &Object, owner: Option<&Owner>, place: impl FnOnce() -> Place) {
         match (object, owner) {
             (Object::Pod(pod), Some(owner)) => {
-                self.owners.insert(pod.key.clone(), owner);
+                self.owners.insert(pod.key.clone(), owner.clone());
             }
             (Object::NetworkPolicy(policy), _) => {
-                self.policies.insert(policy.key.clone(), place);
+                self.policies.insert(policy.key.clone(), place());
             }
             _ => {}
         }
     }
-}
-
-/// Files and what they hold, in reading order.
-pub(crate) type Texts = Vec<(PathBuf, Arc<[u8]>)>;
-
-struct Failure {
-    path: PathBuf,
-    error: Error,
-}
-
-fn at(path: &Path) -> impl Fn(Error) -> Failure {
-    move |error| Failure { path: path.to_owned(), error }
-}
-
-/// Appends the files at `path` that are to be read.
-fn collect(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
-    let wanted = depth == 0 || is_manifest(path);
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => {}
-        Ok(_) => {
-            if wanted {
-                files.push(path.to_owned());
-            }
-            return Ok(());
-        }
-        // A link that leads nowhere and would not be read anyway.
-        Err(error) if error.kind() == ErrorKind::NotFound && !wanted => return Ok(()),
-        Err(error) => return Err(at(path)(error)),
-    }
-    if depth == MAX_DEPTH {
-        let error = Error::other(format!("more than {MAX_DEPTH} directories deep; is it a loop of links?"));
-        return Err(at(path)(error));
-    }
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(path).map_err(at(path))? {
-        entries.push(entry.map_err(at(path))?.path());
-    }
-    entries.sort();
-    for entry in entries.iter().filter(|entry| !is_hidden(entry)) {
-        collect(entry, depth + 1, files)?;
-    }
-    Ok(())
-}
-
-fn is_hidden(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
-}
-
-/// Whether a file in a directory is read.
-fn is_manifest(path: &Path) -> bool {
-    !is_hidden(path)
-        && path
-            .extension()
-            .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
 }
 
 fn unreadable(file: PathBuf, error: &Error) -> SourceError {
@@ -303,3 +251,6 @@ fn not_utf8(file: PathBuf, before: &[u8]) -> SourceError {
         span: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

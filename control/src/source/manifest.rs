@@ -1,8 +1,10 @@
 //! A text to objects, document by document.
 
-use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::document::{Spot, documents};
+use super::items::Implied;
 use super::object::{namespace, node, owner, pod};
 use super::policy::network_policy;
 use super::reader::Reader;
@@ -18,17 +20,17 @@ use crate::model::{Cluster, EndpointSlice, Namespace, NetworkPolicy, Node, Pod, 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Object {
     /// A Namespace.
-    Namespace(Namespace),
+    Namespace(Arc<Namespace>),
     /// A Node.
-    Node(Node),
+    Node(Arc<Node>),
     /// A Pod.
-    Pod(Pod),
+    Pod(Arc<Pod>),
     /// A NetworkPolicy.
-    NetworkPolicy(NetworkPolicy),
+    NetworkPolicy(Arc<NetworkPolicy>),
     /// A Service.
-    Service(Service),
+    Service(Arc<Service>),
     /// An EndpointSlice.
-    EndpointSlice(EndpointSlice),
+    EndpointSlice(Arc<EndpointSlice>),
     /// Something that makes pods.
     Workload(Workload),
 }
@@ -87,102 +89,72 @@ pub struct Reading {
 
 /// Reads every document of `text`; `file` is only named.
 pub fn read_manifests(text: &str, file: &Path, strictness: Strictness) -> Reading {
-    read(text, file, How { strictness, traced: false, workloads: Workloads::Ignored })
+    let how = How { strictness, workloads: Workloads::Ignored };
+    let mut reading = Reading::default();
+    for (number, document) in (1..).zip(documents(text)) {
+        let spot = Spot { file, number, lines_before: document.lines_before };
+        let Reading { manifests, notes, errors } = read_document(document.text, how, None);
+        reading.manifests.extend(
+            manifests.into_iter().map(|manifest| Manifest { place: spot.of(&manifest.place), ..manifest }),
+        );
+        reading.notes.extend(notes.iter().map(|note| spot.of_note(note)));
+        reading.errors.extend(errors.iter().map(|error| spot.of_error(error)));
+    }
+    reading
 }
 
 /// How texts are read.
 #[derive(Clone, Copy)]
 pub(super) struct How {
     pub(super) strictness: Strictness,
-    /// Every manifest knows where its fields stand.
-    pub(super) traced: bool,
     pub(super) workloads: Workloads,
 }
 
-/// As [`read_manifests`].
-pub(super) fn read(text: &str, file: &Path, how: How) -> Reading {
+/// Reads one document by itself. All places are those in a file without a name that holds nothing else; with a
+/// trace, every manifest and error knows besides which bytes of the whole text are meant.
+pub(super) fn read_document(text: &str, how: How, trace: Option<Trace<'_>>) -> Reading {
     let mut reading = Reading::default();
-    for (position, document) in documents(text).into_iter().enumerate() {
-        let mut reader = DocumentReader {
-            reading: &mut reading,
-            text,
-            start: document.start,
-            place: Place { file: file.to_owned(), document: Some(position + 1), line: None },
-            lines_before: document.lines_before,
-            trace: how
-                .traced
-                .then_some(Trace { text, document: document.start..document.start + document.text.len() }),
-            how,
-        };
-        match tree::parse(document.text) {
-            Ok(root) => reader.object(&root, None),
-            Err(error) => {
-                let place = reader.place_at(error.line.unwrap_or(0));
-                let problem = Problem::Syntax { reason: error.reason };
-                let span = error.at.map(|at| reader.rest_of_line(at));
-                reader.reading.errors.push(SourceError {
-                    place,
-                    object: None,
-                    field: String::new(),
-                    problem,
-                    span,
-                });
-            }
+    let mut reader = DocumentReader { reading: &mut reading, trace, how };
+    match tree::parse(text) {
+        Ok(root) => reader.object(&root, Implied::Nothing),
+        Err(error) => {
+            let place = place_at(error.line.unwrap_or(0));
+            let problem = Problem::Syntax { reason: error.reason };
+            let span = error.at.zip(reader.trace.as_ref()).map(|(at, trace)| trace.rest_of_line(at));
+            reading.errors.push(SourceError { place, object: None, field: String::new(), problem, span });
         }
     }
     reading
 }
 
-struct Document<'a> {
-    text: &'a str,
-    /// Where it starts in the whole text.
-    start: usize,
-    lines_before: u64,
+/// Reads one item of a list, as [`read_document`] a document.
+pub(super) fn read_item(item: &Tree, implied: Implied, how: How) -> Reading {
+    let mut reading = Reading::default();
+    DocumentReader { reading: &mut reading, trace: None, how }.object(item, implied);
+    reading
 }
 
-/// The documents of a stream that hold anything. `---` and `...` at the start of a line end a
-/// document wherever they stand, in a block or quoted string too (YAML 1.2.2, 9.1.2), so that one
-/// broken document does not hide what is wrong with the next.
-fn documents(text: &str) -> Vec<Document<'_>> {
-    let mark = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-    let mut documents = Vec::new();
-    let (mut start, mut start_line, mut at) = (mark, 0, mark);
-    for (number, line) in text[mark..].split_inclusive('\n').enumerate() {
-        let marker =
-            line.get(..3).filter(|_| line[3..].is_empty() || line[3..].starts_with([' ', '\t', '\r', '\n']));
-        match marker {
-            Some("---") => {
-                documents.push(Document { text: &text[start..at], start, lines_before: start_line });
-                (start, start_line) = (at, number as u64);
-            }
-            Some("...") => {
-                documents.push(Document { text: &text[start..at], start, lines_before: start_line });
-                (start, start_line) = (at + line.len(), number as u64 + 1);
-            }
-            _ => {}
-        }
-        at += line.len();
-    }
-    documents.push(Document { text: &text[start..], start, lines_before: start_line });
-    documents.retain(|document| document.text.lines().any(holds_content));
-    documents
+/// What the items of a list are that do not say it themselves. `None` if it is no list.
+pub(super) fn implied(list: &Tree) -> Option<Implied> {
+    let map = list.as_map()?;
+    let text = |key| map.find(key).and_then(Tree::as_text);
+    map.find("items")?;
+    implied_by(text("apiVersion")?, text("kind")?)
 }
 
-/// Whether a line is more than a comment, a directive or a bare marker.
-fn holds_content(line: &str) -> bool {
-    let line = line.strip_prefix("---").unwrap_or(line);
-    let trimmed = line.trim();
-    !trimmed.is_empty() && !trimmed.starts_with('#') && !line.starts_with('%')
+fn implied_by(api_version: &str, kind: &str) -> Option<Implied> {
+    let item_kind = kind.strip_suffix("List")?;
+    let mut kinds = KINDS.into_iter().chain(WorkloadKind::kinds());
+    Some(kinds.find(|known| *known == (api_version, item_kind)).map_or(Implied::Nothing, Implied::Kind))
+}
+
+/// The place of a line of a document; 0 is one that is not known.
+fn place_at(line: u64) -> Place {
+    Place { file: PathBuf::new(), document: None, line: (line > 0).then_some(line) }
 }
 
 struct DocumentReader<'a> {
     reading: &'a mut Reading,
-    /// The whole text.
-    text: &'a str,
-    /// Where the document starts in it.
-    start: usize,
-    place: Place,
-    lines_before: u64,
     trace: Option<Trace<'a>>,
     how: How,
 }
@@ -217,7 +189,7 @@ fn is_kubernetes_group(api_version: &str) -> bool {
 
 impl DocumentReader<'_> {
     /// Reads one object, or the items of a list. An item of a typed list need not repeat its kind.
-    fn object(&mut self, root: &Tree, implied: Option<(&str, &str)>) {
+    fn object(&mut self, root: &Tree, implied: Implied) {
         let mut reader = Reader::new(self.how.strictness);
         let Some(map) = reader.map(root) else { return self.finish(reader, root, None) };
         if map.0.is_empty() {
@@ -228,7 +200,7 @@ impl DocumentReader<'_> {
         let kind = reader.field(map, "kind", Reader::text).flatten();
         let (api_version, kind) = match (api_version, kind, implied) {
             (Some(api_version), Some(kind), _) => (api_version, kind),
-            (None, None, Some(implied)) => implied,
+            (None, None, Implied::Kind(implied)) => implied,
             (api_version, kind, _) => {
                 for (key, value) in [("apiVersion", api_version), ("kind", kind)] {
                     if value.is_none() {
@@ -239,12 +211,8 @@ impl DocumentReader<'_> {
             }
         };
         if let Some(items) = map.find("items")
-            && let Some(item_kind) = kind.strip_suffix("List")
+            && let Some(implied) = implied_by(api_version, kind)
         {
-            let implied = KINDS
-                .into_iter()
-                .chain(WorkloadKind::kinds())
-                .find(|known| *known == (api_version, item_kind));
             return self.items(items, implied);
         }
         let title = title(map, kind);
@@ -254,15 +222,15 @@ impl DocumentReader<'_> {
         };
         let object = match (api_version, kind) {
             _ if let Some(kind) = of_workload => workload(&mut reader, map, kind).map(Object::Workload),
-            ("v1", "Namespace") => namespace(&mut reader, map).map(Object::Namespace),
-            ("v1", "Node") => node(&mut reader, map).map(Object::Node),
-            ("v1", "Pod") => pod(&mut reader, map).map(Object::Pod),
-            ("v1", "Service") => service(&mut reader, map).map(Object::Service),
+            ("v1", "Namespace") => namespace(&mut reader, map).map(|read| Object::Namespace(read.into())),
+            ("v1", "Node") => node(&mut reader, map).map(|read| Object::Node(read.into())),
+            ("v1", "Pod") => pod(&mut reader, map).map(|read| Object::Pod(read.into())),
+            ("v1", "Service") => service(&mut reader, map).map(|read| Object::Service(read.into())),
             ("discovery.k8s.io/v1", "EndpointSlice") => {
-                endpoint_slice(&mut reader, map).map(Object::EndpointSlice)
+                endpoint_slice(&mut reader, map).map(|read| Object::EndpointSlice(read.into()))
             }
             ("networking.k8s.io/v1", "NetworkPolicy") => {
-                network_policy(&mut reader, map).map(Object::NetworkPolicy)
+                network_policy(&mut reader, map).map(|read| Object::NetworkPolicy(read.into()))
             }
             // To ignore a policy would be to open what it closes. Other groups have a kind of this name
             // too (Calico); theirs are not read.
@@ -272,7 +240,7 @@ impl DocumentReader<'_> {
                 None
             }
             _ => {
-                let place = self.place_at(root.line);
+                let place = place_at(root.line);
                 let name = title.strip_prefix(kind).unwrap_or_default().trim().to_owned();
                 self.reading.notes.push(Note::IgnoredKind {
                     place,
@@ -283,20 +251,20 @@ impl DocumentReader<'_> {
             }
         };
         if let Some(object) = object {
-            let place = self.place_at(root.line);
+            let place = place_at(root.line);
             let origin = self.trace.as_ref().map(|trace| trace.origin(root, kind));
             self.reading.manifests.push(Manifest { object, place, owner: owner(map), origin });
         }
         self.finish(reader, root, Some(&title));
     }
 
-    fn items(&mut self, items: &Tree, implied: Option<(&str, &str)>) {
+    fn items(&mut self, items: &Tree, implied: Implied) {
         match &items.value {
             Value::List(list) => list.iter().for_each(|item| self.object(item, implied)),
             Value::Null => {}
             other => {
                 let problem = Problem::Type { expected: "a list", found: other.describe() };
-                let place = self.place_at(items.line);
+                let place = place_at(items.line);
                 self.reading.errors.push(SourceError {
                     place,
                     object: None,
@@ -311,7 +279,7 @@ impl DocumentReader<'_> {
     /// Turns what the walk found into errors.
     fn finish(&mut self, reader: Reader<'_>, root: &Tree, object: Option<&str>) {
         for finding in reader.into_findings() {
-            let place = self.place_at(finding.line.unwrap_or(root.line));
+            let place = place_at(finding.line.unwrap_or(root.line));
             let (field, problem) = (finding.field, finding.problem);
             let span = self.trace.as_ref().filter(|_| !finding.span.is_empty());
             let span = span.map(|trace| trace.bytes(&finding.span));
@@ -323,20 +291,6 @@ impl DocumentReader<'_> {
                 span,
             });
         }
-    }
-
-    /// From a byte of this document to the end of its line, in the whole text.
-    fn rest_of_line(&self, at: usize) -> Range<usize> {
-        let at = (self.start + at).min(self.text.len());
-        let rest = self.text.get(at..).unwrap_or_default();
-        let written = rest.lines().next().unwrap_or_default().trim_end();
-        at..at + written.len()
-    }
-
-    /// The place of a line of this document; 0 is one that is not known.
-    fn place_at(&self, line: u64) -> Place {
-        let line = (line > 0).then_some(self.lines_before + line);
-        Place { line, ..self.place.clone() }
     }
 }
 

@@ -1,13 +1,17 @@
 //! Where the objects come from: a directory of ordinary Kubernetes manifests, watched.
 //!
 //! ```text
-//! directory  paths to a cluster: which files, duplicates, retries
+//! directory  paths to a cluster: everything read, duplicates found
+//! files      which files there are, and what they hold
+//! cache      what documents have been found to say
 //! watch      a new cluster after each change
 //! overlay    addresses for pods whose manifest has none
 //! list       a cluster as manifests again
 //! note       what was read but is not used
 //! error      what is wrong, where, and what to do
+//! document   a text to documents, and where they stand
 //! manifest   a text to objects, document by document
+//! items      the items of a List, each as a text of its own
 //! trace      where in the texts everything stands
 //! tree       one YAML document as values with their lines
 //! reader     a walk through a tree that knows its field path and collects what is wrong
@@ -19,8 +23,12 @@
 //! syntax     names, labels, addresses and CIDRs
 //! ```
 
+mod cache;
 mod directory;
+mod document;
 mod error;
+mod files;
+mod items;
 mod list;
 mod made;
 mod manifest;
@@ -45,5 +53,5 @@ pub use overlay::Overlay;
 pub(crate) use reader::is_similar;
 pub use syntax::Strictness;
 pub use trace::{Origin, SourceText, Traced, Untraced};
-pub use watch::{Watch, WatchError};
+pub use watch::{Update, Watch, WatchError};
 pub use workload::{Owner, Workload, WorkloadKind, Workloads};

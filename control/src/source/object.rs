@@ -3,8 +3,10 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::reader::Reader;
-use super::syntax;
+use super::syntax::{self, Strictness};
 use super::tree::{Map, Node as Tree, Value};
 use super::{Owner, Problem};
 use crate::model::{ContainerPort, Labels, Namespace, Node, ObjectKey, Phase, Pod, Protocol};
@@ -162,11 +164,19 @@ pub(super) fn node<'a>(reader: &mut Reader<'a>, object: &'a Map) -> Option<Node>
                 .flatten()
         }))
     });
+    let pod_nets = reader.field(object, "spec", |reader, node| {
+        let spec = reader.map(node)?;
+        let mut nets = reader.list(spec, "podCIDRs", pod_net);
+        // It repeats the first of them; old servers and hand-written manifests have it alone.
+        nets.extend(reader.field(spec, "podCIDR", pod_net).flatten());
+        Some(nets)
+    });
     let metadata = metadata?;
     Some(Node {
         name: metadata.name,
         labels: metadata.labels,
         addresses: without_repeats(addresses.flatten().unwrap_or_default()),
+        pod_nets: without_repeats(pod_nets.flatten().unwrap_or_default()),
     })
 }
 
@@ -310,12 +320,24 @@ pub(super) fn address<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Option<IpA
     }
 }
 
+/// A range of pod addresses, as leniently as the API server takes it; none where it is empty.
+fn pod_net<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Option<IpNet> {
+    let text = reader.text(node).filter(|text| !text.is_empty())?;
+    match syntax::cidr(text, Strictness::Stored) {
+        Ok(net) => Some(net),
+        Err(syntax::BadSyntax { detail, remedy }) => {
+            reader.report(Problem::Invalid { value: format!("{text:?}"), detail, remedy });
+            None
+        }
+    }
+}
+
 /// `podIP` repeats the first of `podIPs`, and a node may list one address under two types.
-pub(super) fn without_repeats(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
-    let mut distinct = Vec::with_capacity(addresses.len());
-    for address in addresses {
-        if !distinct.contains(&address) {
-            distinct.push(address);
+pub(super) fn without_repeats<T: PartialEq>(all: Vec<T>) -> Vec<T> {
+    let mut distinct = Vec::with_capacity(all.len());
+    for one in all {
+        if !distinct.contains(&one) {
+            distinct.push(one);
         }
     }
     distinct

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::SourceError;
-use super::directory::Texts;
+use super::files::Texts;
 use super::tree::{Map, Node, Value};
 
 /// The texts that were read, and the origin of each object.
@@ -140,6 +140,14 @@ pub(super) struct Trace<'a> {
 }
 
 impl Trace<'_> {
+    /// From a byte of this document to the end of its line, in the whole text.
+    pub(super) fn rest_of_line(&self, at: usize) -> Range<usize> {
+        let at = (self.document.start + at).min(self.text.len());
+        let rest = self.text.get(at..).unwrap_or_default();
+        let written = rest.lines().next().unwrap_or_default().trim_end();
+        at..at + written.len()
+    }
+
     /// The origin of the object at `root`.
     pub(super) fn origin(&self, root: &Node, kind: &str) -> Origin {
         let mut origin = Origin { document: self.document.clone(), ..Origin::default() };
@@ -233,12 +241,24 @@ fn pod_nets(spec: Option<&Map>) -> Vec<IpNet> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use crate::source::manifest::{self, How};
+    use super::*;
+    use crate::source::document::documents;
+    use crate::source::manifest::{How, Manifest, read_document};
     use crate::source::{Owner, Strictness, Workloads};
 
-    const TRACED: How = How { strictness: Strictness::New, traced: true, workloads: Workloads::Ignored };
+    /// Every object in `text`, traced; there are no errors.
+    fn read(text: &str) -> Vec<Manifest> {
+        let how = How { strictness: Strictness::New, workloads: Workloads::Ignored };
+        let documents = documents(text);
+        let readings = documents.iter().map(|document| {
+            read_document(document.text, how, Some(Trace { text, document: document.span() }))
+        });
+        let read = |reading: crate::source::Reading| {
+            assert_eq!(reading.errors, []);
+            reading.manifests
+        };
+        readings.flat_map(read).collect()
+    }
 
     const TEXT: &str = "\u{feff}# first\n---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  \
                         name: p\n  annotations: {a: b}\nspec:\n  podSelector: {}\n  ingress:\n  - from:\n    \
@@ -246,9 +266,8 @@ mod tests {
 
     #[test]
     fn fields_are_found_in_the_whole_text() {
-        let reading = manifest::read(TEXT, Path::new("f"), TRACED);
-        assert_eq!(reading.errors, []);
-        let origin = reading.manifests[0].origin.as_ref().unwrap();
+        let manifests = read(TEXT);
+        let origin = manifests[0].origin.as_ref().unwrap();
         let shown = |path: &str| &TEXT[origin.field(path)];
         assert_eq!(shown("spec.podSelector"), "podSelector: {}");
         assert_eq!(shown("spec.ingress[0].ports[0]"), "port: 80");
@@ -267,10 +286,9 @@ mod tests {
         let text = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  ownerReferences:\n  - {kind: X, name: no}\n  \
                     - {kind: ReplicaSet, name: web-1, controller: true}\n---\napiVersion: v1\nkind: Node\nmetadata: \
                     {name: n}\nspec: {podCIDR: 10.1.0.0/24, podCIDRs: [10.1.0.0/24, 'fd00::/64']}\n";
-        let reading = manifest::read(text, Path::new("f"), TRACED);
-        assert_eq!(reading.errors, []);
+        let manifests = read(text);
         let owner = Owner { kind: "ReplicaSet".into(), name: "web-1".into() };
-        assert_eq!(reading.manifests[0].owner, Some(owner));
-        assert_eq!(reading.manifests[1].origin.as_ref().unwrap().pod_nets.len(), 2);
+        assert_eq!(manifests[0].owner, Some(owner));
+        assert_eq!(manifests[1].origin.as_ref().unwrap().pod_nets.len(), 2);
     }
 }

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf, absolute};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
-use super::directory::Texts;
+use super::directory::Seen;
 use super::{Directory, Loaded, SourceError};
 
 /// Quiet for so long, and a burst of changes is taken to be over.
@@ -18,10 +18,19 @@ const QUIET: Duration = Duration::from_millis(10);
 /// every change back.
 const MAX_EXTENSIONS: u32 = 20;
 
+/// What the manifests have become.
+#[derive(Debug)]
+pub struct Update {
+    /// When the first sign of a change was seen.
+    pub noticed: Instant,
+    /// The new state, or all that is wrong with it.
+    pub loaded: Result<Loaded, Vec<SourceError>>,
+}
+
 /// Manifests under watch. Dropping it ends the watch.
 #[derive(Debug)]
 pub struct Watch {
-    updates: mpsc::Receiver<Result<Loaded, Vec<SourceError>>>,
+    updates: mpsc::Receiver<Update>,
     signals: Sender<Signal>,
 }
 
@@ -49,6 +58,7 @@ enum Signal {
     /// Something happened to a path that matters; `rearm` if a watched path itself came or went.
     Changed {
         rearm: bool,
+        at: Instant,
     },
     Stop,
 }
@@ -79,7 +89,7 @@ impl Watch {
 
     /// The next state: the first one at once, then one after each change. `None` is never
     /// returned while the watch is held, but for a panic of its thread.
-    pub async fn next(&mut self) -> Option<Result<Loaded, Vec<SourceError>>> {
+    pub async fn next(&mut self) -> Option<Update> {
         self.updates.recv().await
     }
 }
@@ -97,33 +107,43 @@ fn follow(
     roots: &Roots,
     mut watcher: RecommendedWatcher,
     signals: &Receiver<Signal>,
-    updates: &mpsc::Sender<Result<Loaded, Vec<SourceError>>>,
+    updates: &mpsc::Sender<Update>,
 ) {
-    let mut seen: Option<Texts> = None;
+    let mut seen = Seen::default();
+    let mut noticed = Instant::now();
     loop {
-        if let Some(update) = directory.load_changed(&mut seen)
-            && updates.blocking_send(update).is_err()
+        if let Some(loaded) = directory.load_changed(&mut seen, SystemTime::now())
+            && updates.blocking_send(Update { noticed, loaded }).is_err()
         {
             return;
         }
-        let Some(rearm) = next_change(signals) else { return };
-        if rearm && let Err(error) = roots.arm(&mut watcher) {
+        let Some(burst) = next_change(signals) else { return };
+        noticed = burst.began;
+        if burst.rearm
+            && let Err(error) = roots.arm(&mut watcher)
+        {
             tracing::warn!(%error, "manifests are no longer watched in full");
         }
     }
 }
 
+/// Changes that are taken together.
+struct Burst {
+    began: Instant,
+    rearm: bool,
+}
+
 /// Waits for a change and for quiet after it. `None`: the watch is over.
-fn next_change(signals: &Receiver<Signal>) -> Option<bool> {
-    let Ok(Signal::Changed { mut rearm }) = signals.recv() else { return None };
+fn next_change(signals: &Receiver<Signal>) -> Option<Burst> {
+    let Ok(Signal::Changed { mut rearm, at }) = signals.recv() else { return None };
     for _ in 0..MAX_EXTENSIONS {
         match signals.recv_timeout(QUIET) {
-            Ok(Signal::Changed { rearm: again }) => rearm |= again,
+            Ok(Signal::Changed { rearm: again, .. }) => rearm |= again,
             Err(RecvTimeoutError::Timeout) => break,
             Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
         }
     }
-    Some(rearm)
+    Some(Burst { began: at, rearm })
 }
 
 /// The watched paths, absolute.
@@ -150,7 +170,8 @@ impl Roots {
     }
 
     fn signal(&self, event: notify::Result<Event>) -> Option<Signal> {
-        let Ok(event) = event else { return Some(Signal::Changed { rearm: true }) };
+        let at = Instant::now();
+        let Ok(event) = event else { return Some(Signal::Changed { rearm: true, at }) };
         // Our own reading opens and closes files; only a writer's close is a change.
         if let EventKind::Access(access) = event.kind
             && access != AccessKind::Close(AccessMode::Write)
@@ -158,11 +179,11 @@ impl Roots {
             return None;
         }
         if event.need_rescan() {
-            return Some(Signal::Changed { rearm: true });
+            return Some(Signal::Changed { rearm: true, at });
         }
         let matters = event.paths.iter().any(|path| self.concerns(path));
         let rearm = event.paths.iter().any(|path| self.0.contains(path));
-        matters.then_some(Signal::Changed { rearm })
+        matters.then_some(Signal::Changed { rearm, at })
     }
 
     /// Whether `path` is one of ours. The neighbours of a linked file count: a mounted ConfigMap

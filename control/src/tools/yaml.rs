@@ -177,6 +177,7 @@ fn scalar(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::Arc;
 
     use super::*;
     use crate::source::{Object, Strictness, read_manifests};
@@ -185,7 +186,7 @@ mod tests {
         let mut reading = read_manifests(text, Path::new("policy"), Strictness::New);
         assert_eq!(reading.errors, [], "{text}");
         match reading.manifests.pop().map(|manifest| manifest.object) {
-            Some(Object::NetworkPolicy(policy)) => policy,
+            Some(Object::NetworkPolicy(policy)) => Arc::unwrap_or_clone(policy),
             other => panic!("{other:?}"),
         }
     }

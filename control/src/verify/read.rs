@@ -113,7 +113,7 @@ impl CaseFile {
 
 /// The cases in files and directories, with all below these, by name. Every error is returned.
 pub fn read(paths: &[PathBuf]) -> Result<Files, Vec<CaseError>> {
-    let texts = Directory::new(paths.to_vec()).texts();
+    let texts = Directory::new(paths.to_vec()).texts_now();
     let texts = texts.map_err(|errors| errors.into_iter().map(CaseError::Source).collect::<Vec<_>>())?;
     let (mut files, mut errors) = (Files::default(), Vec::new());
     for (path, bytes) in texts {

@@ -57,6 +57,7 @@ impl World {
                 name: node.name.clone(),
                 labels: node.labels.clone(),
                 addresses: node.ips.clone(),
+                pod_nets: Vec::new(),
             });
         }
         for pod in &spec.pods {

@@ -175,7 +175,12 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
                 let mut addresses = vec![IpAddr::from([192, 168, 0, number]), v6(100 + number)];
                 // Now and then a node claims what may be a pod's.
                 addresses.extend(more.filter(|_| number == 2).map(v4));
-                cluster.put_node(Node { name: name.to_owned(), labels: Labels::new(), addresses });
+                cluster.put_node(Node {
+                    name: name.to_owned(),
+                    labels: Labels::new(),
+                    addresses,
+                    pod_nets: Vec::new(),
+                });
             }
             for pod in pods {
                 cluster.put_pod(pod);

@@ -78,7 +78,7 @@ impl EndpointMap {
 /// A multiply-fold hash of one address; keyed, so that a client cannot choose what collides.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AddrHasher {
-    seed: u64,
+    pub(super) seed: u64,
 }
 
 impl AddrHasher {

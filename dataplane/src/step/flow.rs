@@ -5,6 +5,7 @@ use podgate_flowtable::{
     Rewrite, SPARED, Seek, TcpFlags, Time, Track, Transport, Tuple, Way,
 };
 
+use super::recheck::NOBODYS;
 use super::service::{Choice, translated};
 use super::{Gate, Place, Refusal, Subject, tunnel};
 use crate::events::EventKind;
@@ -36,6 +37,12 @@ impl Gate<'_> {
             Some(seek) => self.flows.track_at(seek, packet, now),
             None => self.flows.track(packet, now),
         };
+        let track = match track {
+            Track::Known(known) | Track::Denied(known) if place.is_a_formers(&known) => {
+                self.forget_formers(place, packet, &known, subject, now)
+            }
+            track => track,
+        };
         match track {
             Track::Known(known) if self.has_lost_backend(place, &known, packet.tuple.protocol) => {
                 self.flows.remove(known.id);
@@ -50,6 +57,32 @@ impl Gate<'_> {
             }
             Track::MayOpen => self.open(place, packet, subject, now),
             Track::Refused(refusal) => Err(reason(refusal).into()),
+        }
+    }
+
+    /// A pod that had one of its addresses before has left this flow behind; the packet is judged as if
+    /// it were not there.
+    #[cold]
+    fn forget_formers(
+        &self,
+        place: &Place<'_>,
+        packet: &Packet,
+        known: &Known,
+        subject: &Subject<'_>,
+        now: Time,
+    ) -> Track {
+        if self.flows.remove(known.id) {
+            self.counters.count_flow_cut(place.header.tag.port);
+            let gone = Verdict::Drop(DropReason::UnknownEndpoint);
+            let what = (Some(known.original), self.flows.called(known));
+            self.tell(EventKind::FlowCut, subject, what, gone, Some(NOBODYS), now);
+        }
+        match self.flows.track(packet, now) {
+            // Another worker, in the midst of a batch by an older snapshot, has opened it anew.
+            Track::Known(known) | Track::Denied(known) if place.is_a_formers(&known) => {
+                Track::Refused(TrackRefusal::NoFlow)
+            }
+            track => track,
         }
     }
 
@@ -97,7 +130,7 @@ impl Gate<'_> {
     fn decide_again(&self, place: &Place<'_>, known: &Known, now: Time) -> Result<(), Refusal> {
         let port = place.header.tag.port;
         let original = &known.original;
-        let ends = place.ends(original, place.is_initiator(known.direction))?;
+        let ends = place.known_ends(original, place.is_initiator(known.direction))?;
         let causes = place.decide(&ends, original);
         let decision = Decision {
             // By an older snapshot than the flow's own, it has to be judged by the newer one after this.
@@ -156,7 +189,7 @@ impl Gate<'_> {
         if choice.is_some() {
             tunnel::check_packet(place, &really)?;
         }
-        let ends = place.ends(tuple, tag.passage == Passage::FromPod)?;
+        let ends = place.known_ends(tuple, tag.passage == Passage::FromPod)?;
         if tag.passage == Passage::ToPod {
             self.check_vouched(&ends.0, now)?;
         }
@@ -239,6 +272,12 @@ impl Place<'_> {
         (if self.is_initiator(direction) { egress } else { ingress }) != NOT_LOCAL
     }
 
+    /// Whether the flow was decided for another pod, that had one of its addresses before.
+    #[inline]
+    pub(super) fn is_a_formers(&self, known: &Known) -> bool {
+        self.snapshot.handovers.outdate(&known.original, known.decision.epoch)
+    }
+
     /// Source and destination. The one at this port is its pod, whatever address of its own it uses.
     pub(super) fn ends(
         &self,
@@ -251,6 +290,17 @@ impl Place<'_> {
         } else {
             (self.snapshot.resolve(tuple.source), pod(tuple.destination)?)
         })
+    }
+
+    /// Likewise, if both are known: an address of this node's pods that no pod has is as closed as a
+    /// port that no pod is behind. Its pod may have come a moment ago, and nobody knows its policy yet.
+    fn known_ends(&self, tuple: &Tuple, pod_is_source: bool) -> Result<(Endpoint, Endpoint), DropReason> {
+        let ends = self.ends(tuple, pod_is_source)?;
+        let (other, addr) = if pod_is_source { (ends.1, tuple.destination) } else { (ends.0, tuple.source) };
+        if other.kind == EndpointKind::Outside && self.snapshot.is_for_pods(addr) {
+            return Err(DropReason::UnknownEndpoint);
+        }
+        Ok(ends)
     }
 
     pub(super) fn decide(&self, ends: &(Endpoint, Endpoint), tuple: &Tuple) -> Causes {

@@ -21,7 +21,8 @@ pub enum Recheck {
     Allowed,
     /// It is no longer allowed and was ended.
     Cut {
-        /// Which side denies; `unknown-endpoint` if the flow's pods are gone, whatever becomes of live flows.
+        /// Which side denies; `unknown-endpoint` if the flow's pods are gone, or one of them has had its
+        /// address taken over by another, whatever becomes of live flows.
         reason: DropReason,
         /// What both sides say.
         causes: Causes,
@@ -48,6 +49,9 @@ pub fn recheck(flows: &FlowTable, snapshot: &Snapshot, view: &FlowView, now: Tim
     if epoch >= snapshot.epoch || view.state == FlowState::Denied {
         return Recheck::Current;
     }
+    if snapshot.handovers.outdate(&view.original, epoch) {
+        return forget(flows, view, NOBODYS);
+    }
     let judges = snapshot.switches.recheck_live_flows;
     let tuple = &view.original;
     let first_seen_at = Tag::of_owner(owner).map(|tag| tag.port);
@@ -55,8 +59,7 @@ pub fn recheck(flows: &FlowTable, snapshot: &Snapshot, view: &FlowView, now: Tim
     let causes = decide(snapshot, &ends.into(), tuple);
     if is_orphan(causes) {
         // No pod that it was judged for is there any more; its addresses may be another's soon.
-        let reason = DropReason::UnknownEndpoint;
-        return if flows.remove(view.id) { Recheck::Cut { reason, causes } } else { Recheck::Gone };
+        return forget(flows, view, causes);
     }
     let decision = Decision {
         epoch: snapshot.epoch,
@@ -90,9 +93,18 @@ fn has_lost_backend(snapshot: &Snapshot, view: &FlowView) -> bool {
         && view.called.is_some_and(|called| !is_served(snapshot, called, &view.original))
 }
 
+/// What is said of a flow with no pod that could have a say.
+pub(super) const NOBODYS: Causes = Causes { egress: Cause::NotLocal, ingress: Cause::NotLocal };
+
 /// Whether neither end is a pod of this node.
 fn is_orphan(causes: Causes) -> bool {
-    causes == Causes { egress: Cause::NotLocal, ingress: Cause::NotLocal }
+    causes == NOBODYS
+}
+
+/// Its pod is gone, and it goes too: it is not kept as cut, for there is nobody to be refused.
+fn forget(flows: &FlowTable, view: &FlowView, causes: Causes) -> Recheck {
+    let reason = DropReason::UnknownEndpoint;
+    if flows.remove(view.id) { Recheck::Cut { reason, causes } } else { Recheck::Gone }
 }
 
 /// As the step sees it: the pod at the port where the flow was first seen, by any address of its

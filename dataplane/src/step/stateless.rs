@@ -55,6 +55,9 @@ impl Gate<'_> {
         match self.flows.find(&quoted) {
             Some((flow, direction)) if now < flow.expires_at && flow.state != FlowState::Denied => {
                 let known = Known::new(flow.id, direction.opposite(), flow.original, flow.decision);
+                if place.is_a_formers(&known) {
+                    return unrelated;
+                }
                 let tuple = ip.tuple();
                 self.check_known(place, &tuple, &known, now)?;
                 match of_error(&flow, &quoted, direction) {

@@ -13,6 +13,7 @@ mod step_counters;
 mod step_denied;
 mod step_fragment;
 mod step_group;
+mod step_handover;
 mod step_icmp;
 mod step_neighbour;
 mod step_policy;

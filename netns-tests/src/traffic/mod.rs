@@ -4,6 +4,8 @@
 //! server   answers on a port with the pod's name
 //! probe    can this pod reach that port?
 //! sink     counts datagrams
+//! stamped  numbered datagrams: which were sent when, which came
+//! talker   says single bytes, hears others
 //! blast    sends many
 //! ping     loss and round-trip times
 //! iperf    iperf3, its JSON read
@@ -17,6 +19,8 @@ mod ping;
 mod probe;
 mod server;
 mod sink;
+mod stamped;
+mod talker;
 
 pub use blast::{Blast, Pace};
 pub use iperf::{Iperf, IperfServer, Load};
@@ -27,6 +31,8 @@ pub use probe::{
 };
 pub use server::Server;
 pub use sink::Sink;
+pub use stamped::{Passage, Stamped};
+pub use talker::Talker;
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;

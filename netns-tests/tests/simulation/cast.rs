@@ -43,7 +43,12 @@ impl Cast {
         let mut cluster = Cluster::new();
         for (number, name) in (1_u8..).zip(NODES) {
             let addresses = vec![IpAddr::from([192, 168, 0, number]), v6(100 + number)];
-            cluster.put_node(Node { name: name.to_owned(), labels: Labels::new(), addresses });
+            cluster.put_node(Node {
+                name: name.to_owned(),
+                labels: Labels::new(),
+                addresses,
+                pod_nets: Vec::new(),
+            });
         }
         let locality =
             Locality::Node { name: Some(NODES[0].to_owned()), own_addresses: addresses(LOCAL + 2) };

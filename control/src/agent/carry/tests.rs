@@ -6,6 +6,7 @@ use podgate_flowtable::{
 };
 
 use super::*;
+use crate::agent::owners::Owner;
 
 const NOW: Time = Time::from_nanos(5_000_000_000);
 
@@ -32,26 +33,57 @@ fn filled(flows: u16) -> FlowTable {
     table
 }
 
+fn owners() -> Owners {
+    let (addr, pod) = (Addr::from_v4([10, 0, 0, 1]), "x/a".to_owned());
+    Owners::inherited([(addr, Owner { pod, ifindex: Some(7) })])
+}
+
+fn left(path: &Path, flows: &FlowTable, valid_from: u32, fallback: Fallback) -> Result<usize, CarryError> {
+    let (owners, handovers) = (owners(), Handovers::default());
+    let estate =
+        Estate { flows, owners: &owners, handovers: &handovers, valid_from: Epoch(valid_from), fallback };
+    write(path, Origin(9), &estate)
+}
+
+#[test]
+fn owners_come_along_and_flows_of_former_ones_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("flows.bin");
+    for (since, carried) in [(3, 5), (4, 0)] {
+        let handovers = Handovers::new([(Addr::from_v4([10, 0, 0, 2]), Epoch(since))], 1);
+        let (flows, owners) = (&filled(5), &owners());
+        let (valid_from, fallback) = (Epoch(0), Fallback::Closed);
+        let estate = Estate { flows, owners, handovers: &handovers, valid_from, fallback };
+        assert_eq!(write(&path, Origin(9), &estate).unwrap(), carried);
+        let (taken, inherited) = take(&path, &table(), Origin(9), NOW).unwrap();
+        assert_eq!(taken, Carried { taken: carried, expired: 0, full: 0 });
+        assert_eq!(inherited.to_bytes(), owners.to_bytes());
+    }
+}
+
 #[test]
 fn flows_come_back_until_they_are_forgotten() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("flows.bin");
-    assert_eq!(take(&path, &table(), Origin(9), NOW).unwrap(), Carried::default());
-    assert_eq!(write(&path, &filled(20), Origin(9), Epoch(0), Fallback::Closed).unwrap(), 20);
+    assert_eq!(take(&path, &table(), Origin(9), NOW).unwrap().0, Carried::default());
+    assert_eq!(left(&path, &filled(20), 0, Fallback::Closed).unwrap(), 20);
     let into = table();
-    assert_eq!(take(&path, &into, Origin(9), NOW).unwrap(), Carried { taken: 20, expired: 0, full: 0 });
+    assert_eq!(take(&path, &into, Origin(9), NOW).unwrap().0, Carried { taken: 20, expired: 0, full: 0 });
     assert_eq!(into.len(), 20);
     assert!(into.views().all(|view| view.decision.epoch == Epoch(0) && view.decision.way == Way::Bridge));
     let again = table();
-    assert_eq!(take(&path, &again, Origin(9), NOW).unwrap(), Carried { taken: 20, expired: 0, full: 0 });
+    assert_eq!(take(&path, &again, Origin(9), NOW).unwrap().0, Carried { taken: 20, expired: 0, full: 0 });
     assert_eq!(again.len(), 20, "the start may have failed");
     forget(&path).unwrap();
-    assert_eq!(take(&path, &table(), Origin(9), NOW).unwrap(), Carried::default());
+    assert_eq!(take(&path, &table(), Origin(9), NOW).unwrap().0, Carried::default());
     forget(&path).unwrap();
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-    write(&path, &filled(20), Origin(9), Epoch(0), Fallback::Closed).unwrap();
+    left(&path, &filled(20), 0, Fallback::Closed).unwrap();
     let later = NOW.after(std::time::Duration::from_mins(1));
-    assert_eq!(take(&path, &table(), Origin(9), later).unwrap(), Carried { taken: 0, expired: 20, full: 0 });
+    assert_eq!(
+        take(&path, &table(), Origin(9), later).unwrap().0,
+        Carried { taken: 0, expired: 20, full: 0 }
+    );
 }
 
 #[test]
@@ -61,7 +93,7 @@ fn who_had_a_say_comes_along() {
     // The flows say: epoch 3, rule 1 by egress, rule 2 by ingress.
     let carried = Cause::Carried.code();
     for (valid_from, expected) in [(0, carried), (3, carried), (4, UNASKED)] {
-        write(&path, &filled(2), Origin(9), Epoch(valid_from), Fallback::Closed).unwrap();
+        left(&path, &filled(2), valid_from, Fallback::Closed).unwrap();
         let into = table();
         take(&path, &into, Origin(9), NOW).unwrap();
         for Decision { epoch, egress, ingress, .. } in into.views().map(|view| view.decision) {
@@ -110,7 +142,7 @@ fn connections_that_went_on_unseen_go_on() {
         ] {
             assert!(matches!(before.track(&packet, NOW), Track::Known(_)));
         }
-        write(&path, &before, Origin(9), Epoch(0), fallback).unwrap();
+        left(&path, &before, 0, fallback).unwrap();
         let after = table();
         take(&path, &after, Origin(9), NOW).unwrap();
         // Ten megabytes further on.
@@ -128,7 +160,7 @@ fn connections_that_went_on_unseen_go_on() {
 fn anything_but_a_whole_file_of_ours_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("flows.bin");
-    write(&path, &filled(3), Origin(9), Epoch(0), Fallback::Closed).unwrap();
+    left(&path, &filled(3), 0, Fallback::Closed).unwrap();
     let good = fs::read(&path).unwrap();
     let refused = |bytes: &[u8], origin: u64| {
         fs::write(&path, bytes).unwrap();
@@ -151,8 +183,8 @@ fn anything_but_a_whole_file_of_ours_is_refused() {
     assert!(refused(&[&good[..], &[0]].concat(), 9).contains("added"));
     assert!(refused(&good, 8).contains("another bridge or another boot"));
     let mut other = good.clone();
-    other[8] = 3;
-    assert!(refused(&other, 9).contains("format 3.4, this podgate reads 2.4"));
+    other[8] = 2;
+    assert!(refused(&other, 9).contains("format 2.4, this podgate reads 3.4"));
     let mut other = good.clone();
     other[60] ^= 1;
     assert!(refused(&other, 9).contains("damaged"));

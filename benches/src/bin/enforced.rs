@@ -1,0 +1,238 @@
+//! From the edit of a policy to the first frame that obeys it, on live frames: a probe is allowed and
+//! denied in turn, by an edit of one of many policies, while another flow goes on and a third is denied
+//! all the time.
+//!
+//! The clock starts when the edited file is renamed into its place and stops at the sending of the first
+//! datagram that was treated by the new policy.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use nix::sys::signal::Signal;
+use podgate_netns_tests::manifest::policy;
+use podgate_netns_tests::traffic::{Passage, Stamped};
+use podgate_netns_tests::{Gateway, Node};
+
+/// Measure how soon an edited policy is obeyed.
+#[derive(Parser)]
+struct Options {
+    /// Edits, half of which allow and half deny.
+    #[arg(long, default_value_t = 200)]
+    changes: usize,
+    /// Policies that the gateway has in force.
+    #[arg(long, default_value_t = 1000)]
+    policies: usize,
+    /// Datagrams a second of the probe.
+    #[arg(long, default_value_t = 5000)]
+    probe_pps: u32,
+    /// Datagrams a second of the flow that no edit is about.
+    #[arg(long, default_value_t = 10_000)]
+    flow_pps: u32,
+    /// Only this layout of the manifests: `one-file` or `file-each`.
+    #[arg(long)]
+    layout: Option<String>,
+    /// More options for `podgate run`.
+    #[arg(long, allow_hyphen_values = true)]
+    gateway: Vec<String>,
+}
+
+const PROBE: u16 = 7000;
+const FLOW: u16 = 9;
+const DENIED: u16 = 10;
+/// Longer than this, and the edit was lost.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// So many of the probe in a row that have not come mean that it is denied.
+const SILENCE: u64 = 500;
+const QUIET: Duration = Duration::from_millis(300);
+
+/// An edit.
+struct Edit {
+    at: Instant,
+    allows: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    println!(
+        "{} policies, {} edits, probe {} a second, unaffected flow {} a second",
+        options.policies, options.changes, options.probe_pps, options.flow_pps
+    );
+    println!(
+        "{:10} {:>6} {:>9} {:>9} {:>9} {:>9} {:>9} {:>14} {:>16}",
+        "manifests",
+        "edits",
+        "p50 ms",
+        "p99 ms",
+        "max ms",
+        "deny p99",
+        "allow p99",
+        "flow: lost",
+        "denied: through"
+    );
+    for layout in ["one-file", "file-each"] {
+        if options.layout.as_deref().is_none_or(|wanted| wanted == layout) {
+            measure(&options, layout)?;
+        }
+    }
+    Ok(())
+}
+
+/// Policy number `number`. All select the servers, and those but the first are about others.
+fn one(number: usize) -> String {
+    policy(
+        &format!("bench/p{number:05}"),
+        &format!(
+            "{{podSelector: {{matchLabels: {{app: server}}}}, ingress: [{{from: [{{podSelector: {{matchLabels: \
+             {{tier: t{number}}}}}}}, {{ipBlock: {{cidr: 172.{}.{}.0/24}}}}], ports: [{{protocol: UDP, port: {}}}]}}]}}",
+            16 + number / 256 % 16,
+            number % 256,
+            20_000 + number % 1000
+        ),
+    )
+}
+
+/// The policy that is edited: the flow always, the probe if `allows`.
+fn edited(allows: bool) -> String {
+    let ports = if allows { [FLOW, PROBE] } else { [FLOW, FLOW] };
+    policy(
+        "bench/edited",
+        &format!(
+            "{{podSelector: {{matchLabels: {{app: server}}}}, ingress: [{{from: [{{podSelector: {{matchLabels: \
+             {{app: client}}}}}}], ports: [{{protocol: UDP, port: {}}}, {{protocol: UDP, port: {}}}]}}]}}",
+            ports[0], ports[1]
+        ),
+    )
+}
+
+/// Manifests as they lie in the folder.
+struct Manifests {
+    dir: PathBuf,
+    /// Beside the folder, where a file is written before it is renamed.
+    aside: PathBuf,
+    /// What stands in the file of the edited policy before it.
+    others: String,
+}
+
+impl Manifests {
+    /// Writes all, in one file or each in its own.
+    fn write(gateway: &Gateway, layout: &str, count: usize) -> anyhow::Result<Self> {
+        let dir = gateway.manifests();
+        let aside = dir.parent().context("a folder above")?.join("aside");
+        let mut manifests = Self { dir, aside, others: String::new() };
+        for number in 0..count - 1 {
+            if layout == "one-file" {
+                manifests.others += &one(number);
+            } else {
+                fs::write(manifests.dir.join(format!("p{number:05}.yaml")), one(number))?;
+            }
+        }
+        manifests.edit(true)?;
+        Ok(manifests)
+    }
+
+    fn edit(&self, allows: bool) -> anyhow::Result<Instant> {
+        fs::write(&self.aside, self.others.clone() + &edited(allows))?;
+        let at = Instant::now();
+        fs::rename(&self.aside, self.dir.join("policies.yaml"))?;
+        Ok(at)
+    }
+}
+
+fn measure(options: &Options, layout: &str) -> anyhow::Result<()> {
+    let node = Node::with_pods(&["bench/client", "bench/server", "bench/guest"]);
+    let more: Vec<_> = options.gateway.iter().map(String::as_str).collect();
+    let mut gateway = Gateway::prepare(&node, "", &[&["--on-exit", "detach"], &more[..]].concat());
+    let manifests = Manifests::write(&gateway, layout, options.policies)?;
+    gateway.launch();
+    gateway.instance.wait_for_pods(node.pods.iter().map(|pod| pod.key.as_str()));
+    let (client, server) = (node.pod("bench/client"), node.pod("bench/server"));
+    let flow = Stamped::start(&client.space, &server.space, server.v4, FLOW, options.flow_pps);
+    let denied = Stamped::start(&node.pod("bench/guest").space, &server.space, server.v4, DENIED, 1000);
+    let probe = Stamped::start(&client.space, &server.space, server.v4, PROBE, options.probe_pps);
+    await_verdict(&probe, true, 0)?;
+    let mut edits = Vec::new();
+    for number in 0..options.changes {
+        // Not in step with anything: 20 to 60 ms, by a multiplication that scatters.
+        std::thread::sleep(Duration::from_millis(20 + (number as u64).wrapping_mul(0x9e37_79b9) % 41));
+        let allows = number % 2 == 1;
+        let sent = probe.sent();
+        edits.push(Edit { at: manifests.edit(allows)?, allows });
+        await_verdict(&probe, allows, sent)?;
+    }
+    let over = Instant::now();
+    let [probe, flow, denied] = [probe, flow, denied].map(|stamped| stamped.stop(QUIET));
+    let status = gateway.instance.status();
+    gateway.end(Signal::SIGTERM);
+
+    let (mut all, mut of) = (Vec::new(), [Vec::new(), Vec::new()]);
+    let mut strays = 0;
+    for (position, edit) in edits.iter().enumerate() {
+        let until = edits.get(position + 1).map_or(over, |next| next.at);
+        let (took, others) = obeyed(&probe, edit, until).context("an edit that no datagram has obeyed")?;
+        all.push(took);
+        of[usize::from(edit.allows)].push(took);
+        strays += others;
+    }
+    println!(
+        "{layout:10} {:6} {:9.1} {:9.1} {:9.1} {:9.1} {:9.1} {:>14} {:>16}",
+        all.len(),
+        percentile(&mut all, 50),
+        percentile(&mut all, 99),
+        percentile(&mut all, 100),
+        percentile(&mut of[0], 99),
+        percentile(&mut of[1], 99),
+        format!("{} of {}", flow.lost(), flow.sent.len()),
+        format!("{} of {}", denied.came.len() - denied.lost(), denied.sent.len()),
+    );
+    if strays > 0 {
+        println!("{strays} datagrams of the probe were treated by the policy of before after one had obeyed");
+    }
+    if flow.lost() > 0 {
+        println!("losses at {:?}; drops {:?}", places(&flow, &edits), status.drops);
+        println!("{:?}", status.workers);
+    }
+    let p99 = status.publish_p99_ms.unwrap_or_default();
+    println!("{:10} as the gateway sees it, noticed to published: p99 {p99:.1} ms", "");
+    Ok(())
+}
+
+/// Waits until the probe is treated as `allows` says; it was at number `sent` when that was asked for.
+fn await_verdict(probe: &Stamped, allows: bool, sent: u64) -> anyhow::Result<()> {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        let is_so =
+            if allows { probe.newest() > sent } else { probe.sent() > sent.max(probe.newest()) + SILENCE };
+        if is_so {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    bail!("an edit that {} the probe was not obeyed", if allows { "allows" } else { "denies" })
+}
+
+/// How long after the edit, in milliseconds, the first datagram was sent that obeyed, and how many after
+/// it did not.
+fn obeyed(probe: &Passage, edit: &Edit, until: Instant) -> Option<(f64, usize)> {
+    let numbers = probe.between(edit.at, until);
+    let first = numbers.clone().find(|number| probe.came[*number] == edit.allows)?;
+    let strays = (first..numbers.end).filter(|number| probe.came[*number] != edit.allows).count();
+    Some((probe.sent[first].duration_since(edit.at).as_secs_f64() * 1e3, strays))
+}
+
+/// How long after an edit losses were sent: edit, milliseconds, number.
+fn places(flow: &Passage, edits: &[Edit]) -> Vec<(usize, f64, usize)> {
+    let lost = (0..flow.came.len()).filter(|number| !flow.came[*number]);
+    let place = |number: usize| {
+        let edit = edits.partition_point(|edit| edit.at <= flow.sent[number]).checked_sub(1)?;
+        Some((edit, flow.sent[number].duration_since(edits[edit].at).as_secs_f64() * 1e3, number))
+    };
+    lost.filter_map(place).take(50).collect()
+}
+
+fn percentile(values: &mut [f64], percent: usize) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get((values.len() * percent).div_ceil(100).saturating_sub(1)).copied().unwrap_or_default()
+}

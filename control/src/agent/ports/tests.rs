@@ -1,0 +1,129 @@
+//! Who is bound to what when more than one could be.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::model::{Labels, Phase, Pod};
+use crate::net::Peer;
+
+fn address(last: u8) -> IpAddr {
+    [10, 0, 0, last].into()
+}
+
+fn end(ifindex: u32, last: u8) -> PodEnd {
+    let mac = |first| Mac([first, 0, 0, 0, 0, ifindex as u8]);
+    PodEnd {
+        host_index: ifindex,
+        host_name: format!("veth{ifindex}"),
+        host_mac: mac(4),
+        peer: Peer { index: 2, netns_id: Some(ifindex.cast_signed()) },
+        peer_mac: mac(2),
+        mtu: 1500,
+        addresses: vec![address(last)],
+    }
+}
+
+fn cluster(pods: &[(&str, u8, Phase)]) -> Cluster {
+    let mut cluster = Cluster::new();
+    for (key, last, phase) in pods {
+        cluster.put_pod(Pod {
+            key: key.parse().unwrap(),
+            labels: Labels::new(),
+            node: None,
+            addresses: vec![address(*last)],
+            host_network: false,
+            phase: *phase,
+            ready: true,
+            terminating: false,
+            ports: Vec::new(),
+        });
+    }
+    cluster
+}
+
+fn table(ends: &[PodEnd]) -> PortTable {
+    let mut table = PortTable::default();
+    for end in ends {
+        let id = table.free_number().unwrap();
+        table.insert(id, end, None);
+    }
+    table
+}
+
+/// Pods by ifindex once `cluster` is bound, and how many notes that made.
+fn bound(table: &mut PortTable, cluster: &Cluster) -> (BTreeMap<u32, String>, usize) {
+    let notes = table.bind(cluster, &PodStarts::default()).notes;
+    let bound =
+        table.iter().filter_map(|port| Some((port.device.ifindex, port.bound.as_ref()?.pod.to_string())));
+    (bound.collect(), notes.len())
+}
+
+fn is(pairs: &[(u32, &str)]) -> BTreeMap<u32, String> {
+    pairs.iter().map(|(ifindex, pod)| (*ifindex, (*pod).to_owned())).collect()
+}
+
+#[test]
+fn of_two_devices_with_a_pods_address_neither_is_its_unless_one_was() {
+    let pods = cluster(&[("x/a", 1, Phase::Running)]);
+    let mut both = table(&[end(5, 1), end(6, 1)]);
+    assert_eq!(bound(&mut both, &pods), (is(&[]), 1));
+    both.was_of(6, "x/a".parse().unwrap());
+    assert_eq!(bound(&mut both, &pods), (is(&[(6, "x/a")]), 0));
+    // The other one has an address of a pod that is bound.
+    assert_eq!(bound(&mut both, &pods), (is(&[(6, "x/a")]), 1));
+    both.remove(6);
+    assert_eq!(bound(&mut both, &pods), (is(&[(5, "x/a")]), 0));
+}
+
+#[test]
+fn the_device_of_a_pod_that_has_ended_is_not_the_next_ones() {
+    let mut table = table(&[end(5, 1)]);
+    assert_eq!(bound(&mut table, &cluster(&[("x/a", 1, Phase::Running)])), (is(&[(5, "x/a")]), 0));
+    let next = cluster(&[("x/a", 1, Phase::Succeeded), ("x/b", 1, Phase::Running)]);
+    assert_eq!(bound(&mut table, &next), (is(&[]), 1));
+    let id = table.free_number().unwrap();
+    table.insert(id, &end(6, 1), None);
+    assert_eq!(bound(&mut table, &next), (is(&[(6, "x/b")]), 1));
+    // With nobody else who has the address, and nothing known of the former, it is.
+    table.remove(6);
+    assert_eq!(bound(&mut table, &cluster(&[("x/b", 1, Phase::Running)])), (is(&[(5, "x/b")]), 0));
+}
+
+#[test]
+fn a_number_rests_while_the_snapshot_has_it() {
+    let mut table = table(&[]);
+    let all: Vec<_> = (1..MAX_PORTS as u32).collect();
+    for ifindex in &all {
+        let id = table.free_number().unwrap();
+        table.insert(id, &end(*ifindex, 1), None);
+    }
+    assert_eq!(table.free_number(), None);
+    let gone = table.remove(7).unwrap().id;
+    assert_eq!(table.free_number(), None);
+    table.in_force(|_| true, Time::default());
+    assert_eq!(table.free_number(), Some(gone));
+}
+
+#[test]
+fn a_new_pod_waits_from_the_later_of_port_and_manifest() {
+    let at = |ms: u64| Time::default().after(Duration::from_millis(ms));
+    for (port_at, named_at, expected) in [
+        (Some(at(3)), Some(at(5)), vec![Duration::from_millis(5)]),
+        (Some(at(8)), Some(at(5)), vec![Duration::from_millis(2)]),
+        (Some(at(8)), None, vec![Duration::from_millis(2)]),
+        (None, Some(at(9)), vec![Duration::from_millis(1)]),
+        (None, None, vec![]),
+    ] {
+        let mut table = PortTable::default();
+        let id = table.free_number().unwrap();
+        table.insert(id, &end(5, 1), port_at);
+        let (pods, mut starts) = (cluster(&[("x/a", 1, Phase::Running)]), PodStarts::default());
+        if let Some(noticed) = named_at {
+            starts.follow(&Cluster::new(), &pods, noticed);
+        }
+        table.bind(&pods, &starts);
+        assert_eq!(table.in_force(|_| false, at(9)), [], "not in the snapshot");
+        assert_eq!(table.in_force(|_| true, at(10)), expected);
+        assert_eq!(table.in_force(|_| true, at(11)), [], "once");
+    }
+}
