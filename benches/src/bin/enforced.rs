@@ -45,7 +45,7 @@ const DENIED: u16 = 10;
 /// Longer than this, and the edit was lost.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// So many of the probe in a row that have not come mean that it is denied.
-const SILENCE: u64 = 100;
+const SILENCE: u64 = 500;
 const QUIET: Duration = Duration::from_millis(300);
 
 /// An edit.

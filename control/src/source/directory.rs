@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::io::Error;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use super::cache::Cache;
 use super::document::{Spot, documents};
-use super::files::{self, Texts};
+use super::files::{self, Held, Texts};
 use super::manifest::read_document;
 use super::syntax::Strictness;
 use super::trace::{Trace, Traced, Untraced};
@@ -42,6 +43,7 @@ pub(super) struct Seen {
     /// `None` if it could not be read.
     texts: Option<Texts>,
     cache: Cache,
+    held: Held,
 }
 
 impl Directory {
@@ -71,13 +73,13 @@ impl Directory {
 
     /// Reads everything as it is now. Either all of it is good, or every error is returned.
     pub fn load(&self) -> Result<Loaded, Vec<SourceError>> {
-        self.assemble(&self.texts()?, &mut Cache::default(), None)
+        self.assemble(&self.texts_now()?, &mut Cache::default(), None)
     }
 
     /// As [`Directory::load`], and keeps the texts and where in them everything stands: for tools
     /// that point at lines.
     pub fn load_traced(&self) -> Result<(Loaded, Traced), Untraced> {
-        let texts = self.texts().map_err(|errors| Untraced { errors, texts: Vec::new() })?;
+        let texts = self.texts_now().map_err(|errors| Untraced { errors, texts: Vec::new() })?;
         let mut traced = Traced::new(&texts);
         match self.assemble(&texts, &mut Cache::default(), Some(&mut traced)) {
             Ok(loaded) => Ok((loaded, traced)),
@@ -86,9 +88,13 @@ impl Directory {
     }
 
     /// As [`Directory::load`], but `None` if every file is as it was when `seen` was last set. What
-    /// `seen` has of documents that are as they were is not read again.
-    pub(super) fn load_changed(&self, seen: &mut Seen) -> Option<Result<Loaded, Vec<SourceError>>> {
-        match self.texts() {
+    /// `seen` has of files and documents that are as they were is not read again.
+    pub(super) fn load_changed(
+        &self,
+        seen: &mut Seen,
+        now: SystemTime,
+    ) -> Option<Result<Loaded, Vec<SourceError>>> {
+        match self.texts(&mut seen.held, now) {
             Ok(texts) if seen.texts.as_ref() == Some(&texts) => None,
             Ok(texts) => {
                 let loaded = self.assemble(&texts, &mut seen.cache, None);
@@ -102,8 +108,12 @@ impl Directory {
         }
     }
 
-    fn texts(&self) -> Result<Texts, Vec<SourceError>> {
-        files::read(&self.paths).map_err(|failure| vec![unreadable(failure.path, &failure.error)])
+    fn texts_now(&self) -> Result<Texts, Vec<SourceError>> {
+        self.texts(&mut Held::default(), SystemTime::UNIX_EPOCH)
+    }
+
+    fn texts(&self, held: &mut Held, now: SystemTime) -> Result<Texts, Vec<SourceError>> {
+        files::read(&self.paths, held, now).map_err(|failure| vec![unreadable(failure.path, &failure.error)])
     }
 
     fn assemble(

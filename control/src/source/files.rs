@@ -1,12 +1,13 @@
 //! Which files there are, and what they hold.
 
-use std::collections::BTreeSet;
-use std::fs::{self, FileType};
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, FileType, Metadata};
 use std::io::{Error, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Files and what they hold, in reading order.
 pub(super) type Texts = Vec<(PathBuf, Arc<[u8]>)>;
@@ -23,11 +24,51 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// Directories inside directories.
 const MAX_DEPTH: usize = 32;
 
+/// A file that changed less than this before it was read may have changed again since, and have the same
+/// times: file systems keep them by the tick, the coarsest by two seconds.
+const SETTLED: Duration = Duration::from_secs(4);
+
+/// What files held when they were last read; those that had settled by then need not be read again
+/// until the system says that something of them has changed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Held(HashMap<PathBuf, (Stamp, Arc<[u8]>)>);
+
+/// What changes with every change of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// Whether it has been the same for so long that the next change makes another one. One from the
+    /// future has not.
+    fn is_settled(&self, now: SystemTime) -> bool {
+        let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (seconds, nanos) = self.changed;
+        let changed = Duration::new(seconds.try_into().unwrap_or(0), nanos.try_into().unwrap_or(0));
+        since_epoch.checked_sub(changed).is_some_and(|age| age > SETTLED)
+    }
+}
+
 /// Reads every file at `paths`, as they are now.
-pub(super) fn read(paths: &[PathBuf]) -> Result<Texts, Failure> {
+pub(super) fn read(paths: &[PathBuf], held: &mut Held, now: SystemTime) -> Result<Texts, Failure> {
     let mut attempt = 1;
     loop {
-        match read_now(paths) {
+        match read_now(paths, held, now) {
             // Replaced under our eyes: editors and kubectl rename over, or remove and write.
             Err(failure) if failure.error.kind() == ErrorKind::NotFound && attempt < ATTEMPTS => {
                 attempt += 1;
@@ -38,7 +79,7 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Texts, Failure> {
     }
 }
 
-fn read_now(paths: &[PathBuf]) -> Result<Texts, Failure> {
+fn read_now(paths: &[PathBuf], held: &mut Held, now: SystemTime) -> Result<Texts, Failure> {
     let mut files = Vec::new();
     for path in paths {
         let real = fs::canonicalize(path).map_err(at(path))?;
@@ -50,13 +91,24 @@ fn read_now(paths: &[PathBuf]) -> Result<Texts, Failure> {
     }
     let mut seen = BTreeSet::new();
     let mut texts = Vec::with_capacity(files.len());
+    let mut next = HashMap::with_capacity(files.len());
     for Found { path, real } in files {
         // The same file may be reached by two of the paths, or through a link.
-        if seen.insert(real) {
-            let text = fs::read(&path).map_err(at(&path))?;
-            texts.push((path, text.into()));
+        if !seen.insert(real.clone()) {
+            continue;
         }
+        // Before it is read: what changes in between has another stamp the next time.
+        let stamp = Stamp::of(&fs::metadata(&path).map_err(at(&path))?);
+        let text = match held.0.get(&real) {
+            Some((then, text)) if *then == stamp => Arc::clone(text),
+            _ => fs::read(&path).map_err(at(&path))?.into(),
+        };
+        if stamp.is_settled(now) {
+            next.insert(real, (stamp, Arc::clone(&text)));
+        }
+        texts.push((path, text));
     }
+    held.0 = next;
     Ok(texts)
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf, absolute};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -112,7 +112,7 @@ fn follow(
     let mut seen = Seen::default();
     let mut noticed = Instant::now();
     loop {
-        if let Some(loaded) = directory.load_changed(&mut seen)
+        if let Some(loaded) = directory.load_changed(&mut seen, SystemTime::now())
             && updates.blocking_send(Update { noticed, loaded }).is_err()
         {
             return;

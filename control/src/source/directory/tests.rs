@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -41,14 +42,21 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
     prop::collection::vec(prop_oneof![5 => write, 1 => remove], 1..12)
 }
 
-fn apply(edit: &Edit, dir: &Path) {
+/// In place, or by another file that is moved there.
+fn apply(edit: &Edit, dir: &Path, in_place: bool) {
     match edit {
         Edit::Write { file, documents, is_utf8 } => {
             let mut text = documents.join("---\n").into_bytes();
             if !is_utf8 {
                 text.push(0xff);
             }
-            fs::write(dir.join(format!("{file}.yaml")), text).unwrap();
+            let path = dir.join(format!("{file}.yaml"));
+            if in_place {
+                fs::write(path, text).unwrap();
+            } else {
+                fs::write(dir.join("aside"), text).unwrap();
+                fs::rename(dir.join("aside"), path).unwrap();
+            }
         }
         Edit::Remove { file } => {
             let _ = fs::remove_file(dir.join(format!("{file}.yaml")));
@@ -66,13 +74,15 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn what_is_kept_is_what_would_be_read(edits in edits()) {
+    fn what_is_kept_is_what_would_be_read(edits in edits(), have_settled: bool) {
         let dir = tempfile::tempdir().unwrap();
         let directory = Directory::new([dir.path()]);
         let (mut seen, mut last) = (Seen::default(), None);
+        // As if all files had been as they are for an hour, whenever they are looked at.
+        let now = SystemTime::now() + if have_settled { Duration::from_hours(1) } else { Duration::ZERO };
         for edit in &edits {
-            apply(edit, dir.path());
-            if let Some(loaded) = directory.load_changed(&mut seen) {
+            apply(edit, dir.path(), !have_settled);
+            if let Some(loaded) = directory.load_changed(&mut seen, now) {
                 last = Some(told(loaded));
             }
             prop_assert_eq!(last.as_ref(), Some(&told(directory.load())));
@@ -147,7 +157,7 @@ fn an_edit_of_a_list_leaves_the_other_items_the_very_same() {
             item("b", "Ingress")
         );
         fs::write(dir.path().join("p.yaml"), text).unwrap();
-        directory.load_changed(&mut seen).expect("a change").unwrap().cluster
+        directory.load_changed(&mut seen, SystemTime::now()).expect("a change").unwrap().cluster
     };
     let (before, after) = (load("Ingress"), load("Egress"));
     let [a, b] = ["a", "b"].map(|name| ObjectKey::new("default", name));
@@ -166,7 +176,7 @@ fn an_edit_leaves_the_other_objects_the_very_same() {
     let mut seen = Seen::default();
     let mut load = |text: &str| {
         fs::write(dir.path().join("p.yaml"), text).unwrap();
-        directory.load_changed(&mut seen).expect("a change").unwrap().cluster
+        directory.load_changed(&mut seen, SystemTime::now()).expect("a change").unwrap().cluster
     };
     let object = |cluster: &Cluster, name: &str| {
         std::sync::Arc::<NetworkPolicy>::clone(&cluster.policies()[&ObjectKey::new("default", name)])
