@@ -124,6 +124,7 @@ fn change() -> impl Strategy<Value = Change> {
             name: "n1".to_owned(),
             labels: Labels::new(),
             addresses: vec![address],
+            pod_nets: Vec::new(),
         })),
         1 => select(&NAMESPACES[..]).prop_map(Change::RemoveNamespace),
     ]
