@@ -7,6 +7,7 @@
 //! antispoof  a pod speaks for itself only
 //! neighbour  where ARP and neighbour discovery go
 //! policy/    the compiled policy and its lookup
+//! chunks     vectors whose copies share what has not changed
 //! snapshot   everything a worker decides by, as of one moment
 //! step/      all of it put together: what becomes of a frame
 //! verdict    forward or drop, and why
@@ -19,6 +20,7 @@
 //! ```
 
 pub mod antispoof;
+pub mod chunks;
 pub mod counters;
 pub mod departures;
 pub mod events;

@@ -16,7 +16,7 @@ use super::ports::{Noted, PortTable};
 use super::publish_times::PublishTimes;
 use super::revalidate::Revalidation;
 use super::{History, RunOptions};
-use crate::compile::{CompileError, Limits, Locality, PortAssignment, Settings, compile};
+use crate::compile::{CompileError, Compiler, Limits, Locality, PortAssignment, Settings, Sizes, Work};
 use crate::model::Cluster;
 use crate::net::{MarkRule, PodEnd};
 
@@ -79,6 +79,9 @@ pub(super) struct State {
     /// How long after their changes all policies so far were published.
     pub(super) publish_times: PublishTimes,
     pub(super) hash_seed: u64,
+    pub(super) compiler: Compiler,
+    /// How large the policy in force is, what it took to compile it, and how long.
+    pub(super) compiled: Option<(Sizes, Work, Duration)>,
     /// Standing alarms, by what they are about.
     pub(super) alarms: BTreeMap<&'static str, Vec<String>>,
 }
@@ -243,7 +246,9 @@ impl Gateway {
             seed: state.hash_seed,
             limits: Limits::default(),
         };
-        let compiled = compile(&state.cluster, &locality, &assignments, settings)?;
+        let start = worker::now();
+        let compiled = state.compiler.compile(&state.cluster, &locality, &assignments, settings)?;
+        state.compiled = Some((compiled.sizes, compiled.work, worker::now().since(start)));
         state.next_epoch += 1;
         let snapshot = Arc::new(compiled.snapshot);
         self.revalidation.publish(Arc::clone(&snapshot));

@@ -20,6 +20,7 @@ use super::revalidate::Revalidation;
 use super::secret::{draw, draw_mark, draw_secret};
 use super::trunk::{self, Trunk};
 use super::{History, HomeError, Paths, PinsError, PreflightError, RunOptions};
+use crate::compile::Compiler;
 use crate::model::Cluster;
 use crate::net::{MarkRule, NetError, Netlink};
 
@@ -159,6 +160,8 @@ impl Gateway {
             published: None,
             publish_times: PublishTimes::default(),
             hash_seed,
+            compiler: Compiler::new(),
+            compiled: None,
             alarms: BTreeMap::new(),
         };
         let thread = Revalidation::start(Arc::clone(&shared), counters.clone());

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::{EventFilter, EventLine, FlowFilter, FlowRecord, Flushed, Lines, Status};
+use super::{EventFilter, EventLine, FlowFilter, FlowRecord, Flushed, Lines, PolicyStats, Status};
 
 /// Why a running gateway could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +61,12 @@ impl Client {
     /// How it is.
     pub async fn status(&self) -> Result<Status, ClientError> {
         let response = self.ask(Method::GET, "/v1/status").await?;
+        self.read(response).await
+    }
+
+    /// How large its policy is, and how long the last change took.
+    pub async fn policy_stats(&self) -> Result<PolicyStats, ClientError> {
+        let response = self.ask(Method::GET, "/v1/policy").await?;
         self.read(response).await
     }
 

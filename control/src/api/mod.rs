@@ -3,6 +3,7 @@
 //! ```text
 //! types    what is said, as JSON
 //! table    the flow table in numbers
+//! policy   the compiled policy in numbers
 //! flow     flows as they are told, and which are wanted
 //! server   HTTP over the instance's unix socket
 //! client   the other end of it, for the command line
@@ -12,12 +13,14 @@
 //! | path | answer |
 //! |---|---|
 //! | `GET /v1/status` | a [`Status`] |
+//! | `GET /v1/policy` | a [`PolicyStats`] |
 //! | `GET /v1/events?verdict=dropped&follow=true` | one [`EventLine`] a line |
 //! | `GET /v1/flows?pod=shop/db&limit=10` | one [`FlowRecord`] a line |
 //! | `DELETE /v1/flows?state=CLOSE` | how many were forgotten, a [`Flushed`] |
 
 mod client;
 mod flow;
+mod policy;
 mod server;
 mod stream;
 mod table;
@@ -25,6 +28,7 @@ mod types;
 
 pub use client::{Client, ClientError};
 pub use flow::{FlowFilter, FlowNumber, FlowRecord, Flushed, NotOne, ProtocolName, STATES};
+pub use policy::{Compilation, EnforceTimes, LimitUse, PolicyStats};
 pub use server::{ServeError, serve};
 pub use stream::Lines;
 pub use table::{FlowTableStatus, FragmentCounts, QuotaUse};
