@@ -29,7 +29,7 @@ fn compile(c: &mut Criterion) {
             ("pods read anew", Some(Change::Reread)),
             ("pod of this node relabelled", Some(Change::Relabel(LOCAL))),
             ("pod of another node relabelled", Some(Change::Relabel(REMOTE))),
-            ("pod of this node readdressed", Some(Change::Readdress(LOCAL))),
+            ("pod readdressed", Some(Change::Readdress(REMOTE))),
             ("pod created", Some(Change::Create(10_000))),
             ("pod deleted", Some(Change::Delete(REMOTE))),
             ("rule edited", Some(Change::EditPolicy(LOCAL))),

@@ -124,7 +124,9 @@ impl Site {
             }
             Change::Reread => {
                 let pods: Vec<Pod> = site.cluster.pods().values().map(|pod| Pod::clone(pod)).collect();
-                pods.into_iter().for_each(|pod| site.cluster.put_pod(pod));
+                for pod in pods {
+                    site.cluster.put_pod(pod);
+                }
             }
         }
         site
@@ -144,7 +146,7 @@ impl Site {
 pub enum Change {
     /// A pod gets another app.
     Relabel(u32),
-    /// A pod gets another address.
+    /// A pod of another node gets another address.
     Readdress(u32),
     /// A pod of another node comes.
     Create(u32),
