@@ -6,6 +6,8 @@
 //! counted    values in use, under numbers
 //! roster     pods as endpoints: which are local, what is behind a port
 //! nodes      nodes as endpoints
+//! numbers    numbers of both
+//! plugged    what pods are plugged in with
 //! claims     who owns which address
 //! role       pods that no selector can tell apart
 //! selection  which policies isolate which roles
@@ -39,6 +41,8 @@ mod identity;
 mod matches;
 mod naming;
 mod nodes;
+mod numbers;
+mod plugged;
 mod ranges;
 mod role;
 mod roster;

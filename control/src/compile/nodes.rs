@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use podgate_flowtable::Addr;
 
 use super::Locality;
-use super::roster::{Numbers, distinct};
+use super::numbers::Numbers;
+use super::plugged::distinct;
 use super::seen::Seen;
 use crate::model::{Cluster, Node};
 

@@ -1,7 +1,6 @@
 //! Pods and nodes as endpoints: which are local, who owns which address, what is behind a port.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use podgate_dataplane::policy::{EndpointId, EndpointKind};
@@ -10,7 +9,9 @@ use podgate_dataplane::tag::PortId;
 use podgate_flowtable::Addr;
 
 use super::claims::Claims;
-use super::nodes::Nodes;
+use super::nodes::{NodeEntry, Nodes};
+use super::numbers::Numbers;
+use super::plugged::{addresses, plugged};
 use super::seen::Seen;
 use super::{Locality, Note, PortAssignment};
 use crate::model::{Cluster, ObjectKey, Pod};
@@ -53,31 +54,6 @@ pub(super) struct Touched {
     pub(super) nodes: bool,
     /// Pod objects that differ.
     pub(super) changed: usize,
-}
-
-/// Numbers of endpoints. One that is given back is not given out before the next settling.
-#[derive(Default)]
-pub(super) struct Numbers {
-    bound: u32,
-    free: Vec<u32>,
-    left: Vec<u32>,
-}
-
-impl Numbers {
-    pub(super) fn take(&mut self) -> u32 {
-        self.free.pop().unwrap_or_else(|| {
-            self.bound += 1;
-            self.bound - 1
-        })
-    }
-
-    pub(super) fn give_back(&mut self, number: u32) {
-        self.left.push(number);
-    }
-
-    fn settle(&mut self) {
-        self.free.append(&mut self.left);
-    }
 }
 
 impl Roster {
@@ -174,12 +150,12 @@ impl Roster {
 
     /// How many endpoints there are.
     pub(super) fn len(&self) -> usize {
-        self.bound() - self.numbers.free.len() - self.numbers.left.len()
+        self.numbers.used()
     }
 
     /// One more than the highest number that was ever in use.
     pub(super) fn bound(&self) -> usize {
-        self.numbers.bound as usize
+        self.numbers.bound()
     }
 
     /// The pod behind each port.
@@ -295,10 +271,7 @@ impl Roster {
             pods.sort_unstable();
             let nodes = self.nodes.all().iter().filter(|node| claimants.contains(&node.number));
             let titles = pods.into_iter().map(ToString::to_string);
-            Note::ContestedAddress {
-                address,
-                claimants: titles.chain(nodes.map(super::nodes::NodeEntry::title)).collect(),
-            }
+            Note::ContestedAddress { address, claimants: titles.chain(nodes.map(NodeEntry::title)).collect() }
         }));
     }
 }
@@ -315,62 +288,5 @@ impl PodEntry {
         } else {
             EndpointKind::RemotePod
         }
-    }
-}
-
-/// Assignments by pod; one port for a pod and one pod for a port.
-fn plugged<'a>(
-    ports: &'a [PortAssignment],
-    notes: &mut Vec<Note>,
-) -> BTreeMap<&'a ObjectKey, &'a PortAssignment> {
-    let mut plugged = BTreeMap::new();
-    let mut taken = HashSet::new();
-    for assignment in ports {
-        if plugged.contains_key(&assignment.pod) || !taken.insert(assignment.port) {
-            notes.push(Note::RepeatedAssignment { port: assignment.port, pod: assignment.pod.clone() });
-        } else {
-            plugged.insert(&assignment.pod, assignment);
-        }
-    }
-    plugged
-}
-
-/// The addresses of a pod: those in its status and the link-local ones it was plugged in with. A
-/// pod without status has those it was plugged in with. And those that it does not have, though it
-/// was plugged in with them.
-fn addresses(pod: &Pod, port: Option<&PortAssignment>) -> (Vec<Addr>, Vec<Addr>) {
-    let mut addresses = distinct(&pod.addresses);
-    let mut foreign = Vec::new();
-    let adopt = addresses.is_empty();
-    for address in port.into_iter().flat_map(|assignment| &assignment.addresses) {
-        let addr = Addr::from(*address);
-        if addresses.contains(&addr) {
-            continue;
-        }
-        if adopt || is_link_local(*address) {
-            addresses.push(addr);
-        } else {
-            foreign.push(addr);
-        }
-    }
-    (addresses, foreign)
-}
-
-/// Each once, in order: an endpoint does not contest its own address.
-pub(super) fn distinct(addresses: &[IpAddr]) -> Vec<Addr> {
-    let mut distinct = Vec::with_capacity(addresses.len());
-    for address in addresses {
-        let addr = Addr::from(*address);
-        if !distinct.contains(&addr) {
-            distinct.push(addr);
-        }
-    }
-    distinct
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
     }
 }
