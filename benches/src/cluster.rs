@@ -8,7 +8,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
-use podgate_control::compile::{Compiled, Locality, PortAssignment, Settings, compile};
+use podgate_control::compile::{Compiled, Compiler, Locality, PortAssignment, Settings};
 use podgate_control::model::{
     Cluster, IpBlock, Labels, Namespace, NamespaceScope, NetworkPolicy, Node, ObjectKey, Operator, Peer,
     Peers, Phase, Pod, PodPeer, PolicyTypes, PortMatch, PortSpec, Ports, Protocol, Requirement, Rule,
@@ -78,13 +78,90 @@ impl Site {
         Self { cluster, locality, ports }
     }
 
-    /// Compiles all of it, as after every change.
+    /// Compiles all of it, from scratch.
     pub fn compile(&self) -> Compiled {
-        let compiled = compile(&self.cluster, &self.locality, &self.ports, Settings::new(Epoch(1), 7));
+        self.compile_after(&mut Compiler::new())
+    }
+
+    /// Compiles what differs from what `compiler` knows, as after a change.
+    pub fn compile_after(&self, compiler: &mut Compiler) -> Compiled {
+        let settings = Settings::new(Epoch(1), 7);
+        let compiled = compiler.compile(&self.cluster, &self.locality, &self.ports, settings);
         let compiled = compiled.expect("it fits the table");
         assert!(compiled.notes.is_empty(), "{:?}", compiled.notes);
         compiled
     }
+
+    /// The same with one change; all else is shared.
+    pub fn with(&self, change: &Change) -> Self {
+        let mut site = self.clone();
+        let namespaces = site.cluster.namespaces().len() as u32;
+        match *change {
+            Change::Relabel(number) => site.edit_pod(number, |pod| {
+                pod.labels.insert("app".to_owned(), format!("a{}", (number / namespaces + 7) % APPS));
+            }),
+            Change::Readdress(number) => {
+                site.edit_pod(number, |pod| pod.addresses = vec![address(number + 0x8000).into()]);
+            }
+            Change::Create(number) => site.cluster.put_pod(pod(number, namespaces, false)),
+            Change::Delete(number) => {
+                site.cluster.remove_pod(&pod(number, namespaces, false).key);
+            }
+            Change::EditPolicy(number) => {
+                let mut policy = policy(number, namespaces);
+                if let Ports::AnyOf(specs) = &mut policy.ingress[0].ports {
+                    specs[0].port = PortMatch::Range { first: 9000, last: 9100 };
+                }
+                site.cluster.put_policy(policy);
+            }
+            Change::AddPolicy(number) => site.cluster.put_policy(policy(number, namespaces)),
+            Change::RemovePolicy(number) => {
+                site.cluster.remove_policy(&policy(number, namespaces).key);
+            }
+            Change::RelabelNamespace(number) => {
+                let labels = labels(&[("team", format!("t{}", (number + 1) % TEAMS))]);
+                site.cluster.put_namespace(Namespace::new(namespace(number), labels));
+            }
+            Change::Reread => {
+                let pods: Vec<Pod> = site.cluster.pods().values().map(|pod| Pod::clone(pod)).collect();
+                for pod in pods {
+                    site.cluster.put_pod(pod);
+                }
+            }
+        }
+        site
+    }
+
+    fn edit_pod(&mut self, number: u32, change: impl FnOnce(&mut Pod)) {
+        let namespaces = self.cluster.namespaces().len() as u32;
+        let key = pod(number, namespaces, false).key;
+        let mut pod = Pod::clone(&self.cluster.pods()[&key]);
+        change(&mut pod);
+        self.cluster.put_pod(pod);
+    }
+}
+
+/// One change of a site, to the object of this number.
+#[derive(Clone, Copy, Debug)]
+pub enum Change {
+    /// A pod gets another app.
+    Relabel(u32),
+    /// A pod of another node gets another address.
+    Readdress(u32),
+    /// A pod of another node comes.
+    Create(u32),
+    /// A pod goes.
+    Delete(u32),
+    /// Another port in a rule of a policy.
+    EditPolicy(u32),
+    /// A policy comes.
+    AddPolicy(u32),
+    /// A policy goes.
+    RemovePolicy(u32),
+    /// A namespace passes to another team.
+    RelabelNamespace(u32),
+    /// Every pod is another object that says the same.
+    Reread,
 }
 
 /// Address of pod number `number`.

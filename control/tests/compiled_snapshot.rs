@@ -157,7 +157,7 @@ fn names_tell_which_rule_allowed_and_which_policies_isolate() {
     let compiled = compile(&cluster(), &node(Some("n1")), &[], settings()).unwrap();
     let names = &compiled.snapshot.names;
     // A policy that isolates nobody here has no part.
-    assert_eq!(names.policies, ["x/web"]);
+    assert_eq!(names.policies.iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["x/web"]);
     let [outside, a] = [addr("8.8.8.8"), addr("10.0.0.1")];
     let Cause::Rule(id) = compiled.decide(outside, a, IpProtocol::TCP, 80).ingress else { panic!() };
     assert_eq!(names.rule(id), Some(("x/web", &RuleName { policy: 0, egress: false, index: 0 })));

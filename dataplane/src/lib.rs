@@ -10,6 +10,7 @@
 //! answer     what the sender of a rejected packet is told
 //! service/   which address and port stand for others
 //! policy/    the compiled policy and its lookup
+//! chunks     vectors whose copies share what has not changed
 //! snapshot   everything a worker decides by, as of one moment
 //! step/      all of it put together: what becomes of a frame
 //! verdict    forward or drop, and why
@@ -23,6 +24,7 @@
 
 pub mod answer;
 pub mod antispoof;
+pub mod chunks;
 pub mod counters;
 pub mod departures;
 pub mod events;

@@ -1,9 +1,11 @@
 //! Everything a worker needs to decide, as of one moment. Immutable.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use podgate_flowtable::{Addr, Epoch, IpProtocol};
 
+use crate::chunks::Chunks;
 use crate::mac::Mac;
 use crate::policy::{
     Cause, Endpoint, EndpointId, EndpointKind, EndpointMap, Handovers, PolicyTable, PolicyVerdict, RuleId,
@@ -32,7 +34,7 @@ impl PortBinding {
 }
 
 /// What a rule is called: the policy it stands in, the direction, and which of its rules.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct RuleName {
     /// Index in [`Names::policies`].
     pub policy: u32,
@@ -46,34 +48,44 @@ pub struct RuleName {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Isolation {
     /// Policies that isolate it for egress (indices in [`Names::policies`]).
-    pub egress: Box<[u32]>,
+    pub egress: Arc<[u32]>,
     /// Policies that isolate it for ingress.
-    pub ingress: Box<[u32]>,
+    pub ingress: Arc<[u32]>,
 }
 
-/// Names for the numbers. Never read for a frame, only to say what happened to one.
+/// Names for the numbers. Never read for a frame, only to say what happened to one. A number that is
+/// not in use has an empty name.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Names {
     /// `namespace/name` of each policy.
-    pub policies: Vec<String>,
+    pub policies: Chunks<Arc<str>>,
     /// Each rule, by [`RuleId`].
-    pub rules: Vec<RuleName>,
+    pub rules: Chunks<RuleName>,
     /// `namespace/name` of pods, `node:name` of nodes, by [`EndpointId`].
-    pub endpoints: Vec<String>,
+    pub endpoints: Chunks<Arc<str>>,
     /// What isolates each endpoint, by [`EndpointId`].
-    pub isolation: Vec<Isolation>,
+    pub isolation: Chunks<Isolation>,
 }
 
 impl Names {
     /// `namespace/name` of the endpoint.
     pub fn endpoint(&self, id: EndpointId) -> Option<&str> {
-        self.endpoints.get(id.0 as usize).map(String::as_str)
+        self.endpoints.get(id.0 as usize).map(AsRef::as_ref)
     }
 
     /// The policy a rule stands in, and the rule.
     pub fn rule(&self, id: RuleId) -> Option<(&str, &RuleName)> {
         let rule = self.rules.get(id.0 as usize)?;
         Some((self.policies.get(rule.policy as usize)?, rule))
+    }
+
+    /// Bytes held on the heap, those that snapshots share included.
+    pub fn heap_bytes(&self) -> usize {
+        let text = self.policies.iter().chain(self.endpoints.iter()).map(|name| name.len()).sum::<usize>();
+        text + self.policies.heap_bytes()
+            + self.rules.heap_bytes()
+            + self.endpoints.heap_bytes()
+            + self.isolation.heap_bytes()
     }
 }
 

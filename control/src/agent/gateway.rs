@@ -20,7 +20,7 @@ use super::ports::{Noted, PortTable};
 use super::publish_times::PublishTimes;
 use super::revalidate::Revalidation;
 use super::{History, RunOptions, ServiceMode};
-use crate::compile::{CompileError, Limits, Locality, PortAssignment, Settings, compile};
+use crate::compile::{CompileError, Compiler, Limits, Locality, PortAssignment, Settings, Sizes, Work};
 use crate::model::Cluster;
 use crate::net::{MarkRule, PodEnd};
 use crate::service::{ServiceNote, Translator};
@@ -95,6 +95,9 @@ pub(super) struct State {
     pub(super) hash_seed: u64,
     /// Services as the dataplane has them.
     pub(super) translator: Translator,
+    pub(super) compiler: Compiler,
+    /// How large the policy in force is, what it took to compile it, and how long.
+    pub(super) compiled: Option<(Sizes, Work, Duration)>,
     /// Standing alarms, by what they are about.
     pub(super) alarms: BTreeMap<&'static str, Vec<String>>,
 }
@@ -279,7 +282,9 @@ impl Gateway {
             seed: state.hash_seed,
             limits: Limits::default(),
         };
-        let compiled = compile(&state.cluster, &locality, &assignments, settings)?;
+        let start = worker::now();
+        let compiled = state.compiler.compile(&state.cluster, &locality, &assignments, settings)?;
+        state.compiled = Some((compiled.sizes, compiled.work, worker::now().since(start)));
         state.next_epoch += 1;
         let (mut snapshot, service_notes) =
             self.translating(&mut state.translator, &state.cluster, compiled.snapshot, state.hash_seed);

@@ -133,7 +133,10 @@ impl Said {
             let (Some(id), Some(names)) = (id, names) else { return Vec::new() };
             let Some(isolation) = names.isolation.get(id.0 as usize) else { return Vec::new() };
             let policies = if egress { &isolation.egress } else { &isolation.ingress };
-            policies.iter().filter_map(|&policy| names.policies.get(policy as usize).cloned()).collect()
+            policies
+                .iter()
+                .filter_map(|&policy| Some(names.policies.get(policy as usize)?.to_string()))
+                .collect()
         };
         let (policies, side) = match reason {
             DropReason::PolicyEgress => (isolating(event.source, true), Some("egress")),

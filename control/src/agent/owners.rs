@@ -119,6 +119,8 @@ impl Owners {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use podgate_dataplane::mac::Mac;
     use podgate_dataplane::policy::{Endpoint, EndpointId, EndpointMap, PolicyTable, PrefixMap};
     use podgate_dataplane::snapshot::{Names, PortBinding, Switches};
@@ -140,7 +142,7 @@ mod tests {
             (addr(*last), Endpoint { identity: 5, kind, id: Some(EndpointId(id)) })
         });
         let endpoints = EndpointMap::new(known, PrefixMap::default(), 7);
-        let names = pods.iter().map(|(_, name, _)| (*name).to_owned()).collect();
+        let names = pods.iter().map(|(_, name, _)| Arc::from(*name)).collect();
         let names = Names { endpoints: names, ..Names::default() };
         let (policy, switches) = (PolicyTable::default(), Switches::default());
         let mut snapshot = Snapshot::new(Epoch(epoch), endpoints, policy, switches, names);

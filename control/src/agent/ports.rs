@@ -193,18 +193,26 @@ impl PortTable {
         unsettled.map(|(ifindex, _)| *ifindex).collect()
     }
 
+    /// The pods that have an address which is seen behind an unbound port, by address.
+    fn claimants<'a>(&self, cluster: &'a Cluster) -> BTreeMap<IpAddr, Vec<&'a ObjectKey>> {
+        let unbound = self.ports.values().filter(|port| port.bound.is_none());
+        let mut pod_of: BTreeMap<IpAddr, Vec<&ObjectKey>> =
+            unbound.flat_map(|port| &port.seen).map(|address| (*address, Vec::new())).collect();
+        if pod_of.is_empty() {
+            return pod_of;
+        }
+        for (key, pod) in cluster.pods().iter().filter(|(_, pod)| pod.is_endpoint()) {
+            for address in &pod.addresses {
+                pod_of.entry(*address).and_modify(|pods| pods.push(key));
+            }
+        }
+        pod_of
+    }
+
     /// Binds ports to the pods whose addresses they have, and unbinds those whose pod is gone or
     /// has other addresses.
     pub(super) fn bind(&mut self, cluster: &Cluster, starts: &PodStarts) -> Binding {
         let mut readdressed = Vec::new();
-        let mut pod_of = BTreeMap::new();
-        for (key, pod) in cluster.pods() {
-            if pod.is_live() && !pod.host_network {
-                for address in &pod.addresses {
-                    pod_of.entry(*address).or_insert_with(Vec::new).push(key);
-                }
-            }
-        }
         for port in self.ports.values_mut() {
             if !port.stays_bound(cluster) {
                 port.bound = None;
@@ -214,6 +222,7 @@ impl PortTable {
                 }
             }
         }
+        let pod_of = self.claimants(cluster);
         let bound: BTreeMap<ObjectKey, String> = self
             .ports
             .values()

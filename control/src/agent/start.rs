@@ -23,6 +23,7 @@ use super::revalidate::Revalidation;
 use super::secret::{draw, draw_mark, draw_secret};
 use super::trunk::{self, Trunk};
 use super::{History, HomeError, Paths, PinsError, PreflightError, RunOptions};
+use crate::compile::Compiler;
 use crate::net::{MarkRule, NetError, Netlink};
 use crate::service::Translator;
 
@@ -170,6 +171,8 @@ impl Gateway {
             pod_starts: PodStarts::default(),
             hash_seed,
             translator: Translator::default(),
+            compiler: Compiler::new(),
+            compiled: None,
             alarms: BTreeMap::new(),
         };
         let thread = Revalidation::start(Arc::clone(&shared), counters.clone());

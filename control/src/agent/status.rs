@@ -11,7 +11,8 @@ use podgate_flowtable::Time;
 
 use super::gateway::{Gateway, State, is_alive};
 use super::{OnExit, history};
-use crate::api::{PortStatus, Status, WorkerStatus};
+use crate::api::{Compilation, EnforceTimes, PolicyStats, PortStatus, Status, WorkerStatus};
+use crate::compile::Limits;
 
 impl Gateway {
     /// How it is, as of now.
@@ -82,8 +83,8 @@ impl Gateway {
             publish_p99_ms: state.publish_times.percentile_ms(99.0),
             time_to_policy: state.pod_starts.summary(),
             policies: state.cluster.policies().len(),
-            endpoints: snapshot.map_or(0, |snapshot| snapshot.names.endpoints.len()),
-            identities: snapshot.map_or(0, |snapshot| snapshot.policy.identities()),
+            endpoints: state.compiled.map_or(0, |(sizes, ..)| sizes.endpoints),
+            identities: state.compiled.map_or(0, |(sizes, ..)| sizes.identities),
             table_bytes: snapshot
                 .map_or(0, |snapshot| snapshot.policy.heap_bytes() + snapshot.endpoints.heap_bytes()),
             flows: self.shared.flows.len(),
@@ -101,6 +102,23 @@ impl Gateway {
                 .collect(),
             drops: total,
         }
+    }
+
+    /// How large the policy in force is, and how long the last change took.
+    pub fn policy_stats(&self) -> PolicyStats {
+        let state = self.state();
+        let (Some(snapshot), Some((sizes, work, took))) = (state.snapshots.back(), state.compiled) else {
+            return PolicyStats::default();
+        };
+        let mut stats = PolicyStats::new(snapshot, sizes, Limits::default());
+        stats.epoch = Some(snapshot.epoch.0);
+        stats.compilation = Some(Compilation::new(work, took));
+        stats.enforced = state.published.map(|(_, took)| EnforceTimes {
+            last_ms: took.as_secs_f64() * 1e3,
+            p50_ms: state.publish_times.percentile_ms(50.0),
+            p99_ms: state.publish_times.percentile_ms(99.0),
+        });
+        stats
     }
 
     /// Drops of a port by reason, those of the steering and those of the step.

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::{EventFilter, EventLine, FlowFilter, FlowRecord, Flushed, InForce, Lines, Status};
+use super::{EventFilter, EventLine, FlowFilter, FlowRecord, Flushed, InForce, Lines, PolicyStats, Status};
 
 /// Why a running gateway could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +67,12 @@ impl Client {
     /// What the policy in force was compiled from.
     pub async fn in_force(&self) -> Result<InForce, ClientError> {
         let response = self.ask(Method::GET, "/v1/objects").await?;
+        self.read(response).await
+    }
+
+    /// How large its policy is, and how long the last change took.
+    pub async fn policy_stats(&self) -> Result<PolicyStats, ClientError> {
+        let response = self.ask(Method::GET, "/v1/policy").await?;
         self.read(response).await
     }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! types    what is said, as JSON
 //! table    the flow table in numbers
+//! policy   the compiled policy in numbers
 //! flow     flows as they are told, and which are wanted
 //! in_force the objects that it decides by
 //! server   HTTP over the instance's unix socket
@@ -13,6 +14,7 @@
 //! | path | answer |
 //! |---|---|
 //! | `GET /v1/status` | a [`Status`] |
+//! | `GET /v1/policy` | a [`PolicyStats`] |
 //! | `GET /v1/events?verdict=dropped&follow=true` | one [`EventLine`] a line |
 //! | `GET /v1/flows?pod=shop/db&limit=10` | one [`FlowRecord`] a line |
 //! | `GET /v1/objects` | what the policy in force was compiled from, an [`InForce`] |
@@ -21,6 +23,7 @@
 mod client;
 mod flow;
 mod in_force;
+mod policy;
 mod server;
 mod stream;
 mod table;
@@ -29,6 +32,7 @@ mod types;
 pub use client::{Client, ClientError};
 pub use flow::{FlowFilter, FlowNumber, FlowRecord, Flushed, NotOne, ProtocolName, STATES};
 pub use in_force::{InForce, PolicyPlace};
+pub use policy::{Compilation, EnforceTimes, LimitUse, PolicyStats};
 pub use server::{ServeError, serve};
 pub use stream::Lines;
 pub use table::{FlowTableStatus, FragmentCounts, QuotaUse};

@@ -46,6 +46,7 @@ pub fn serve(path: &Path, gateway: Arc<Gateway>) -> Result<impl Future<Output = 
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
     let router = Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/policy", get(policy))
         .route("/v1/events", get(events))
         .route("/v1/objects", get(objects))
         .route("/v1/flows", get(flows).delete(flush))
@@ -68,6 +69,10 @@ async fn objects(State(gateway): State<Arc<Gateway>>) -> Response {
         Ok(None) => (StatusCode::SERVICE_UNAVAILABLE, "no policy is in force yet").into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
+}
+
+async fn policy(State(gateway): State<Arc<Gateway>>) -> Response {
+    Json(gateway.policy_stats()).into_response()
 }
 
 async fn events(State(gateway): State<Arc<Gateway>>, Query(filter): Query<EventFilter>) -> Response {

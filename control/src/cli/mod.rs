@@ -15,6 +15,7 @@ mod gateway_args;
 mod instance;
 mod lab;
 mod observe;
+mod policy;
 mod run;
 mod status;
 mod survey;
@@ -54,6 +55,7 @@ enum Command {
     Status(status::StatusArgs),
     Observe(observe::ObserveArgs),
     Flows(flows::FlowsArgs),
+    Policy(policy::PolicyArgs),
     Lab(lab::LabArgs),
     Connectivity(connectivity::ConnectivityArgs),
     Check(check::CheckArgs),
@@ -96,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Observe(args) => observe::run(&args),
         Command::Flows(args) => flows::run(args),
+        Command::Policy(args) => policy::run(&args),
         Command::Lab(args) => lab::run(args),
         Command::Check(args) => check::run(&args),
         Command::Connectivity(args) => connectivity::run(&args),

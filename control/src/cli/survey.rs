@@ -37,13 +37,17 @@ pub(super) struct GatewayName {
 impl SourceArgs {
     /// Reads it; what of it plays no part goes to stderr.
     pub(super) fn survey(&self) -> Result<Survey, Failure> {
-        let survey = match self.gateway.in_force()? {
-            Some(survey) => survey,
-            None => Survey::read(&self.paths).map_err(|failed| refused(&failed))?,
-        };
+        let Some(survey) = self.gateway.in_force()? else { return files(&self.paths) };
         tell(&survey);
         Ok(survey)
     }
+}
+
+/// Reads files; what of them plays no part goes to stderr.
+pub(super) fn files(paths: &[PathBuf]) -> Result<Survey, Failure> {
+    let survey = Survey::read(paths).map_err(|failed| refused(&failed))?;
+    tell(&survey);
+    Ok(survey)
 }
 
 impl GatewayName {

@@ -4,14 +4,15 @@ use ipnet::IpNet;
 use podgate_flowtable::Addr;
 
 use super::bits::Bits;
-use super::intern::Interner;
+use super::counted::Counted;
 use crate::model::IpBlock;
 
-/// Addresses by the set of blocks they are in.
+/// Addresses by the set of blocks they are in. A class is a number for such a set, and stays the
+/// same for as long as some address has it.
 pub(super) struct Blocks {
     spans: Vec<ClassSpan>,
-    /// Blocks of each class; class 0 is in none.
-    classes: Vec<Bits>,
+    /// Blocks of each class.
+    classes: Counted<Bits>,
 }
 
 /// A span of addresses of one class.
@@ -25,6 +26,7 @@ pub(super) struct ClassSpan {
 /// A net begins at, or ends before, an address.
 struct Edge {
     at: u128,
+    /// Its place among the blocks.
     block: usize,
     except: bool,
     begins: bool,
@@ -34,25 +36,35 @@ impl Blocks {
     /// The class of addresses in no block.
     pub(super) const NONE: u32 = 0;
 
-    pub(super) fn new(blocks: &[&IpBlock]) -> Self {
-        let mut classes = Interner::default();
-        classes.intern(Bits::new(blocks.len()));
-        let mut spans = Vec::new();
-        sweep(blocks, true, &mut classes, &mut spans);
-        let mut six = Vec::new();
-        sweep(blocks, false, &mut classes, &mut six);
+    pub(super) fn new() -> Self {
+        let mut classes = Counted::default();
+        let none = classes.acquire(Bits::default());
+        debug_assert_eq!(none, Self::NONE);
+        Self { spans: Vec::new(), classes }
+    }
+
+    /// Replaces all blocks. A class is given up only after the next settling.
+    pub(super) fn replace(&mut self, blocks: &Counted<IpBlock>) {
+        let blocks: Vec<(usize, &IpBlock)> =
+            blocks.iter().map(|(number, block)| (number as usize, block)).collect();
+        let old = std::mem::take(&mut self.spans);
+        let (mut spans, mut six) = (Vec::new(), Vec::new());
+        sweep(&blocks, true, &mut self.classes, &mut spans);
+        sweep(&blocks, false, &mut self.classes, &mut six);
         // IPv4 lies inside IPv6 space (`::ffff:0:0/96`), where no IPv6 span may cover it.
         let (first_v4, last_v4) = (Addr::from_v4([0; 4]), Addr::from_v4([255; 4]));
         for span in six {
-            if span.first < first_v4 {
-                spans.push(ClassSpan { last: span.last.min(Addr::from_bits(first_v4.bits() - 1)), ..span });
+            let below = ClassSpan { last: span.last.min(Addr::from_bits(first_v4.bits() - 1)), ..span };
+            let above = ClassSpan { first: span.first.max(Addr::from_bits(last_v4.bits() + 1)), ..span };
+            for part in [below, above].into_iter().filter(|part| part.first <= part.last) {
+                self.classes.share(part.class);
+                spans.push(part);
             }
-            if span.last > last_v4 {
-                spans.push(ClassSpan { first: span.first.max(Addr::from_bits(last_v4.bits() + 1)), ..span });
-            }
+            self.classes.release(span.class);
         }
         spans.sort_unstable_by_key(|span| span.first);
-        Self { spans, classes: classes.into_values() }
+        self.spans = spans;
+        self.classes.release_all(old.iter().map(|span| span.class));
     }
 
     /// The class of `address`.
@@ -64,19 +76,23 @@ impl Blocks {
 
     /// The blocks that addresses of `class` are in.
     pub(super) fn blocks(&self, class: u32) -> &Bits {
-        &self.classes[class as usize]
+        self.classes.value(class)
     }
 
     /// Every span that is in some block.
     pub(super) fn spans(&self) -> &[ClassSpan] {
         &self.spans
     }
+
+    pub(super) fn settle(&mut self) {
+        self.classes.settle();
+    }
 }
 
-/// Appends the spans of one family.
-fn sweep(blocks: &[&IpBlock], is_v4: bool, classes: &mut Interner<Bits>, spans: &mut Vec<ClassSpan>) {
+/// Appends the spans of one family, each a user of its class.
+fn sweep(blocks: &[(usize, &IpBlock)], is_v4: bool, classes: &mut Counted<Bits>, spans: &mut Vec<ClassSpan>) {
     let mut edges = Vec::new();
-    for (number, block) in blocks.iter().enumerate() {
+    for (number, (_, block)) in blocks.iter().enumerate() {
         let nets = [(block.cidr(), false)].into_iter().chain(block.except().iter().map(|net| (*net, true)));
         for (net, except) in nets.filter(|(net, _)| net.addr().is_ipv4() == is_v4) {
             let (first, last) = bounds(net);
@@ -86,7 +102,7 @@ fn sweep(blocks: &[&IpBlock], is_v4: bool, classes: &mut Interner<Bits>, spans: 
         }
     }
     edges.sort_unstable_by_key(|edge| edge.at);
-    let mut inside = Bits::new(blocks.len());
+    let mut inside = Bits::default();
     let mut depth = vec![(0_u32, 0_u32); blocks.len()];
     let end = if is_v4 { Addr::from_v4([255; 4]).bits() } else { u128::MAX };
     let mut at = 0;
@@ -98,19 +114,20 @@ fn sweep(blocks: &[&IpBlock], is_v4: bool, classes: &mut Interner<Bits>, spans: 
             *count = if edge.begins { *count + 1 } else { count.saturating_sub(1) };
             at += 1;
             if depth[edge.block].0 > 0 && depth[edge.block].1 == 0 {
-                inside.insert(edge.block);
+                inside.insert(blocks[edge.block].0);
             } else {
-                inside.remove(edge.block);
+                inside.remove(blocks[edge.block].0);
             }
         }
         let last = edges.get(at).map_or(end, |next| next.at - 1);
         if here > end || inside.is_empty() {
             continue;
         }
-        let class = classes.intern(inside.clone());
+        let class = classes.acquire(inside.clone());
         match spans.last_mut() {
             Some(before) if before.class == class && before.last.bits().checked_add(1) == Some(here) => {
                 before.last = Addr::from_bits(last);
+                classes.release(class);
             }
             _ => spans.push(ClassSpan { first: Addr::from_bits(here), last: Addr::from_bits(last), class }),
         }
@@ -133,6 +150,16 @@ mod tests {
         IpBlock::new(cidr.parse().unwrap(), &except).unwrap()
     }
 
+    fn flat(blocks: &[IpBlock]) -> Blocks {
+        let mut numbers = Counted::default();
+        for (number, block) in (0..).zip(blocks) {
+            assert_eq!(numbers.acquire(block.clone()), number);
+        }
+        let mut flat = Blocks::new();
+        flat.replace(&numbers);
+        flat
+    }
+
     #[test]
     fn every_edge_has_the_class_that_the_blocks_themselves_say() {
         let blocks = [
@@ -144,7 +171,7 @@ mod tests {
             block("0.0.0.0/0", &["0.0.0.0/1", "128.0.0.0/1"]),
             block("::/0", &[]),
         ];
-        let flat = Blocks::new(&blocks.iter().collect::<Vec<_>>());
+        let flat = flat(&blocks);
         let nets =
             blocks.iter().flat_map(|block| [block.cidr()].into_iter().chain(block.except().iter().copied()));
         let mut probes: Vec<u128> = nets
@@ -180,8 +207,10 @@ mod tests {
     #[test]
     fn spans_are_disjoint_and_neighbours_differ() {
         let blocks = [block("10.0.0.0/9", &[]), block("10.0.0.0/8", &["10.128.0.0/9"])];
-        let flat = Blocks::new(&blocks.iter().collect::<Vec<_>>());
+        let flat = flat(&blocks);
         assert_eq!(flat.spans().len(), 1);
+        // And nobody uses a class that no span has.
+        assert_eq!(flat.classes.used(), 2);
         assert_eq!(flat.class("11.0.0.0".parse::<IpAddr>().unwrap().into()), Blocks::NONE);
     }
 }

@@ -3,21 +3,23 @@
 //! An identity belongs to an address, not to a pod: the two addresses of a dual-stack pod may be
 //! in different ipBlocks, while selectors and isolation cover both.
 
-use podgate_dataplane::policy::{Endpoint, EndpointId, PrefixMap, Span};
+use std::collections::HashSet;
+
+use podgate_dataplane::policy::{Endpoint, EndpointId, EndpointMap, PrefixMap, Span};
 use podgate_flowtable::Addr;
 
 use super::CompileError;
-use super::bits::Bits;
 use super::blocks::Blocks;
-use super::intern::Interner;
+use super::counted::Counted;
+use super::matches::Matches;
 use super::role::Roles;
-use super::roster::Roster;
+use super::roster::{PodEntry, Roster};
 use super::rules::RuleBook;
 use super::selection::{Selection, SetId};
-use crate::model::{Pod, Protocol};
+use crate::model::Protocol;
 
 /// Named ports of a pod as far as any rule asks for them: name, protocol, number; sorted.
-pub(super) type PortMap<'a> = Vec<(&'a str, Protocol, u16)>;
+pub(super) type PortMap = Vec<(String, Protocol, u16)>;
 
 /// The number of a [`PortMap`].
 pub(super) type PortMapId = u32;
@@ -26,7 +28,7 @@ pub(super) type PortMapId = u32;
 pub(super) const NO_PORTS: PortMapId = 0;
 
 /// What makes two addresses the same to every policy.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Identity {
     /// Outside, or a node.
     Address {
@@ -47,81 +49,166 @@ pub(super) enum Identity {
 }
 
 /// All identities, and the addresses that have them.
-pub(super) struct Identities<'a> {
-    pub(super) known: Vec<(Addr, Endpoint)>,
-    pub(super) outside: PrefixMap,
-    all: Vec<Identity>,
-    peer_sets: Vec<Bits>,
-    port_maps: Vec<PortMap<'a>>,
+pub(super) struct Identities {
+    table: Counted<Identity>,
+    port_maps: Counted<PortMap>,
+    /// By endpoint.
+    pods: Vec<Option<Held>>,
+    nodes: Vec<Owned>,
+    /// The identities of spans outside.
+    spans: Vec<u32>,
+    endpoints: EndpointMap,
 }
 
-impl<'a> Identities<'a> {
-    pub(super) fn new(
-        roster: &Roster<'a>,
-        roles: &Roles<'a>,
-        selection: &Selection<'_>,
-        rules: &RuleBook<'_>,
-        matched_peers: Vec<Bits>,
-        limit: usize,
-    ) -> Result<Self, CompileError> {
-        let mut table = Interner::default();
+/// What a pod has.
+struct Held {
+    ports: PortMapId,
+    addresses: Vec<Owned>,
+}
+
+/// An address in the map, and what was found for it.
+struct Owned {
+    address: Addr,
+    class: u32,
+    identity: u32,
+}
+
+/// All that identities are made of.
+pub(super) struct Sources<'a> {
+    pub(super) roster: &'a Roster,
+    pub(super) roles: &'a Roles,
+    pub(super) selection: &'a Selection,
+    pub(super) rules: &'a RuleBook,
+    pub(super) matches: &'a Matches,
+    pub(super) blocks: &'a Blocks,
+}
+
+impl Identities {
+    /// Without any address; `seed` keys the hash of addresses.
+    pub(super) fn new(seed: u64) -> Self {
+        let mut table = Counted::default();
         // The map of addresses outside gives these two to whatever is in no span.
         for (v6, number) in [(false, PrefixMap::OUTSIDE_V4), (true, PrefixMap::OUTSIDE_V6)] {
-            let reserved = table.intern(Identity::Address { v6, class: Blocks::NONE });
+            let reserved = table.acquire(Identity::Address { v6, class: Blocks::NONE });
             debug_assert_eq!(reserved, number);
         }
-        let mut peer_sets = Interner::default();
-        let peers_of_role: Vec<u32> = matched_peers.into_iter().map(|bits| peer_sets.intern(bits)).collect();
-        let mut port_maps = Interner::default();
-        port_maps.intern(PortMap::new());
-        let mut known = Vec::new();
-        for (at, entry) in roster.pods().iter().enumerate() {
-            let role = roles.of_pod(at);
-            let ports = port_maps.intern(asked_ports(entry.pod, entry.local, rules));
-            let sets = if entry.local { selection.sets(role) } else { [None, None] };
-            for address in &entry.addresses {
-                let class = rules.blocks.class(*address);
-                let identity = table.intern(Identity::Pod { peers: peers_of_role[role], ports, class, sets });
-                let id = Some(EndpointId(at as u32));
-                known.push((*address, Endpoint { identity, kind: entry.kind(), id }));
+        let mut port_maps = Counted::default();
+        port_maps.acquire(PortMap::new());
+        let endpoints = EndpointMap::new([], PrefixMap::default(), seed);
+        Self { table, port_maps, pods: Vec::new(), nodes: Vec::new(), spans: Vec::new(), endpoints }
+    }
+
+    /// Finds out anew what the `touched` pods are, those in one of the `roles`, and whoever else is
+    /// concerned by a change of blocks or of the ports asked for. Returns how many pods that were.
+    pub(super) fn update(
+        &mut self,
+        mut touched: Vec<u32>,
+        roles: &HashSet<u32>,
+        from: &Sources<'_>,
+    ) -> Result<usize, CompileError> {
+        let blocks_changed = from.rules.blocks().has_changed();
+        let names_changed = from.rules.port_names().has_changed();
+        if blocks_changed || names_changed || !roles.is_empty() {
+            let concerned = from.roster.pods().filter(|(number, entry)| {
+                from.roles.of_pod(*number).is_some_and(|role| roles.contains(&role))
+                    || (names_changed && entry.pod.ports.iter().any(|port| port.name.is_some()))
+                    || (blocks_changed && self.is_in_other_blocks(*number, from.blocks))
+            });
+            touched.extend(concerned.map(|(number, _)| number));
+            touched.sort_unstable();
+            touched.dedup();
+        }
+        // An address may pass from one to another: all are taken out before any is put in.
+        self.pods.resize_with(self.pods.len().max(from.roster.bound()), || None);
+        let before: Vec<Held> =
+            touched.iter().filter_map(|number| self.pods[*number as usize].take()).collect();
+        for owned in before.iter().flat_map(|held| &held.addresses) {
+            self.endpoints.remove(owned.address);
+        }
+        if blocks_changed || from.roster.touched().nodes {
+            let nodes = std::mem::take(&mut self.nodes);
+            for owned in &nodes {
+                self.endpoints.remove(owned.address);
+            }
+            self.put_nodes(from);
+            self.table.release_all(nodes.iter().map(|owned| owned.identity));
+        }
+        for number in &touched {
+            if let Some(entry) = from.roster.pod(*number) {
+                self.put_pod(*number, entry, from);
             }
         }
-        for (address, kind, id) in roster.node_addresses() {
-            let identity = table.intern(outside(address, rules.blocks.class(address)));
-            known.push((address, Endpoint { identity, kind, id: Some(id) }));
+        for held in before {
+            self.port_maps.release(held.ports);
+            self.table.release_all(held.addresses.iter().map(|owned| owned.identity));
         }
-        let spans = rules.blocks.spans().iter().map(|span| Span {
-            first: span.first,
-            last: span.last,
-            identity: table.intern(outside(span.first, span.class)),
-        });
-        let outside = PrefixMap::new(spans.collect())?;
-        let all = table.into_values();
-        if all.len() > limit {
-            return Err(CompileError::Identities { needed: all.len(), limit });
+        if blocks_changed {
+            self.put_outside(from.blocks)?;
         }
-        Ok(Self {
-            known,
-            outside,
-            all,
-            peer_sets: peer_sets.into_values(),
-            port_maps: port_maps.into_values(),
-        })
+        Ok(touched.len())
     }
 
-    /// Every identity, by number.
-    pub(super) fn all(&self) -> &[Identity] {
-        &self.all
-    }
-
-    /// The pod peers in a set.
-    pub(super) fn peers(&self, set: u32) -> &Bits {
-        &self.peer_sets[set as usize]
+    /// Every identity.
+    pub(super) fn all(&self) -> &Counted<Identity> {
+        &self.table
     }
 
     /// Named ports.
-    pub(super) fn port_map(&self, id: PortMapId) -> &PortMap<'a> {
-        &self.port_maps[id as usize]
+    pub(super) fn port_map(&self, id: PortMapId) -> &PortMap {
+        self.port_maps.value(id)
+    }
+
+    /// All addresses.
+    pub(super) fn endpoints(&self) -> &EndpointMap {
+        &self.endpoints
+    }
+
+    pub(super) fn settle(&mut self) {
+        self.table.settle();
+        self.port_maps.settle();
+    }
+
+    fn is_in_other_blocks(&self, number: u32, blocks: &Blocks) -> bool {
+        let held = self.pods.get(number as usize).and_then(Option::as_ref);
+        held.is_some_and(|held| held.addresses.iter().any(|owned| blocks.class(owned.address) != owned.class))
+    }
+
+    fn put_pod(&mut self, number: u32, entry: &PodEntry, from: &Sources<'_>) {
+        let Some(role) = from.roles.of_pod(number) else { return };
+        let ports = self.port_maps.acquire(asked_ports(entry, from.rules));
+        let peers = from.matches.of_role(role);
+        let sets = if entry.local { from.selection.sets(role) } else { [None, None] };
+        let (kind, id) = (entry.kind(), Some(EndpointId(number)));
+        let addresses = from.roster.addresses(entry).map(|address| {
+            let class = from.blocks.class(address);
+            let identity = self.table.acquire(Identity::Pod { peers, ports, class, sets });
+            self.endpoints.insert(address, Endpoint { identity, kind, id });
+            Owned { address, class, identity }
+        });
+        let addresses = addresses.collect();
+        self.pods[number as usize] = Some(Held { ports, addresses });
+    }
+
+    fn put_nodes(&mut self, from: &Sources<'_>) {
+        for (address, kind, id) in from.roster.node_addresses() {
+            let class = from.blocks.class(address);
+            let identity = self.table.acquire(outside(address, class));
+            self.endpoints.insert(address, Endpoint { identity, kind, id: Some(id) });
+            self.nodes.push(Owned { address, class, identity });
+        }
+    }
+
+    fn put_outside(&mut self, blocks: &Blocks) -> Result<(), CompileError> {
+        let spans = blocks.spans().iter().map(|span| Span {
+            first: span.first,
+            last: span.last,
+            identity: self.table.acquire(outside(span.first, span.class)),
+        });
+        let spans: Vec<Span> = spans.collect();
+        let before = std::mem::replace(&mut self.spans, spans.iter().map(|span| span.identity).collect());
+        self.table.release_all(before);
+        self.endpoints.set_outside(PrefixMap::new(spans)?);
+        Ok(())
     }
 }
 
@@ -164,13 +251,14 @@ fn outside(address: Addr, class: u32) -> Identity {
 
 /// Ingress rules ask for ports of the pods they isolate, which are local; egress rules for those
 /// of any pod.
-fn asked_ports<'a>(pod: &'a Pod, local: bool, rules: &RuleBook<'_>) -> PortMap<'a> {
-    let asked = |name: &&str| rules.asks_for(name, 1) || (local && rules.asks_for(name, 0));
-    let named = pod.ports.iter().filter_map(|port| {
-        let name = port.name.as_deref().filter(asked)?;
-        Some((name, port.protocol, port.port))
+fn asked_ports(entry: &PodEntry, rules: &RuleBook) -> PortMap {
+    let asked = |egress, name: &str| rules.asks_for(egress, name);
+    let named = entry.pod.ports.iter().filter_map(|port| {
+        let name = port.name.as_deref()?;
+        let is_asked = asked(true, name) || (entry.local && asked(false, name));
+        is_asked.then(|| (name.to_owned(), port.protocol, port.port))
     });
-    let mut map: PortMap<'_> = named.collect();
+    let mut map: PortMap = named.collect();
     map.sort_unstable();
     map.dedup();
     map

@@ -1,17 +1,31 @@
 //! Model to policy table.
 //!
 //! ```text
-//! roster     pods and nodes as endpoints: which are local, who owns which address
+//! compiler   what is kept between compilations, and the stages in their order
+//! seen       what has changed between two clusters
+//! counted    values in use, under numbers
+//! roster     pods as endpoints: which are local, what is behind a port
+//! nodes      nodes as endpoints
+//! numbers    numbers of both
+//! plugged    what pods are plugged in with
+//! claims     who owns which address
 //! role       pods that no selector can tell apart
 //! selection  which policies isolate which roles
-//! blocks     ipBlocks as disjoint spans of addresses
 //! rules      rules with their peers and ports as numbers
+//! matches    which peers match which roles
+//! blocks     ipBlocks as disjoint spans of addresses
 //! identity   endpoints that every policy treats alike
 //! rows       the pair matrix
+//! cells      cells of one row of it
 //! ranges     allowed ports of one pair
+//! naming     names for all numbers
 //! bits       sets of small numbers
-//! intern     equal values to one number
 //! ```
+//!
+//! Every stage keeps what it found, takes over what the stages before it have found to differ, and
+//! tells those after it what differs now. Numbers (of endpoints, policies, rules, identities) stay
+//! the same for as long as what they stand for is there and is the same, and no number goes from one
+//! thing to another within one compilation.
 //!
 //! Whatever cannot be decided is decided closed: an address that two pods claim belongs to
 //! neither, a port whose pod is not known stays unbound, and a table that would not fit is an
@@ -19,30 +33,35 @@
 
 mod bits;
 mod blocks;
+mod cells;
+mod claims;
+mod compiler;
+mod counted;
 mod identity;
-mod intern;
+mod matches;
+mod naming;
+mod nodes;
+mod numbers;
+mod plugged;
 mod ranges;
 mod role;
 mod roster;
 mod rows;
 mod rules;
+mod seen;
 mod selection;
 
 use std::net::IpAddr;
 
 use podgate_dataplane::mac::Mac;
 use podgate_dataplane::policy::{
-    Endpoint, EndpointId, EndpointKind, EndpointMap, OverlappingSpans, PolicyVerdict, TableError,
+    Endpoint, EndpointId, EndpointKind, OverlappingSpans, PolicyVerdict, TableError,
 };
-use podgate_dataplane::snapshot::{Isolation, Names, RuleName, Snapshot, Switches};
+use podgate_dataplane::snapshot::{Snapshot, Switches};
 use podgate_dataplane::tag::PortId;
 use podgate_flowtable::{Addr, Epoch, IpProtocol};
 
-use self::identity::Identities;
-use self::role::Roles;
-use self::roster::Roster;
-use self::rules::RuleBook;
-use self::selection::Selection;
+pub use self::compiler::Compiler;
 use crate::model::{Cluster, ObjectKey};
 
 /// Which pods this gateway answers for, and which node is its own.
@@ -115,8 +134,50 @@ pub struct Compiled {
     pub snapshot: Snapshot,
     /// What was decided closed for want of better knowledge.
     pub notes: Vec<Note>,
+    /// How large it is.
+    pub sizes: Sizes,
+    /// What it took.
+    pub work: Work,
     /// The node of each pod, where every pod is local.
     homes: Vec<Option<EndpointId>>,
+}
+
+/// How much there is of everything in a compiled policy. What is no longer in use does not count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sizes {
+    /// Pods with a network of their own, and nodes.
+    pub endpoints: usize,
+    /// Addresses of endpoints.
+    pub addresses: usize,
+    /// Identities.
+    pub identities: usize,
+    /// Rows of both halves of the table: what isolates some pod of this node in one direction.
+    pub rows: usize,
+    /// Pairs of a row and an identity: the cells that [`Limits::cells`] is about.
+    pub pairs: usize,
+    /// Policies that isolate some pod of this node.
+    pub policies: usize,
+    /// Rules of those.
+    pub rules: usize,
+}
+
+/// What a compilation took.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Work {
+    /// Whether what was known from the compilation before it was used.
+    pub incremental: bool,
+    /// Pods that came, went or changed.
+    pub pods: usize,
+    /// Policies that came, went or changed.
+    pub policies: usize,
+    /// Namespaces that came, went or changed.
+    pub namespaces: usize,
+    /// Endpoints whose addresses were looked up anew.
+    pub endpoints: usize,
+    /// Rows of the table worked out.
+    pub rows: usize,
+    /// Cells of the table worked out, those of new rows included.
+    pub cells: usize,
 }
 
 /// Something in the cluster that does not add up.
@@ -186,47 +247,14 @@ pub enum CompileError {
     Spans(#[from] OverlappingSpans),
 }
 
-/// Compiles `cluster` as seen from `locality`, with `ports` bound.
+/// Compiles `cluster` as seen from `locality`, with `ports` bound: once, from scratch.
 pub fn compile(
     cluster: &Cluster,
     locality: &Locality,
     ports: &[PortAssignment],
     settings: Settings,
 ) -> Result<Compiled, CompileError> {
-    let mut notes = Vec::new();
-    let roster = Roster::new(cluster, locality, ports, &mut notes);
-    let roles = Roles::new(cluster, &roster);
-    let selection = Selection::new(cluster, &roster, &roles);
-    let rules = RuleBook::new(&selection);
-    let matched_peers = rules.matched_peers(cluster, roles.all());
-    let identities =
-        Identities::new(&roster, &roles, &selection, &rules, matched_peers, settings.limits.identities)?;
-    let policy = rows::table(&identities, &selection, &rules, settings.limits.cells)?;
-    let endpoints = EndpointMap::new(identities.known, identities.outside, settings.seed);
-    let names = names(&roster, &roles, &selection, &rules);
-    let mut snapshot = Snapshot::new(settings.epoch, endpoints, policy, settings.switches, names);
-    for (port, binding) in roster.bindings() {
-        snapshot.bind(port, binding);
-    }
-    let homes = match locality {
-        Locality::Everything => roster.homes(),
-        Locality::Node { .. } => Vec::new(),
-    };
-    Ok(Compiled { snapshot, notes, homes })
-}
-
-fn names(roster: &Roster<'_>, roles: &Roles<'_>, selection: &Selection<'_>, rules: &RuleBook<'_>) -> Names {
-    let mut isolation = vec![Isolation::default(); roster.len()];
-    for (at, _) in roster.pods().iter().enumerate().filter(|(_, pod)| pod.local) {
-        let [ingress, egress] = selection.policies(roles.of_pod(at));
-        isolation[at] = Isolation { egress: egress.into(), ingress: ingress.into() };
-    }
-    Names {
-        policies: selection.relevant().iter().map(|policy| policy.key.to_string()).collect(),
-        rules: rules.names().map(|(policy, egress, index)| RuleName { policy, egress, index }).collect(),
-        endpoints: roster.names(),
-        isolation,
-    }
+    Compiler::new().compile(cluster, locality, ports, settings)
 }
 
 impl Compiled {

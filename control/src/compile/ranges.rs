@@ -10,7 +10,7 @@ use crate::model::{PortMatch, PortSpec, Ports, Protocol};
 /// ports of the destination.
 pub(super) fn range_list<'a>(
     rules: impl Iterator<Item = (RuleId, &'a Ports)> + Clone,
-    named: &PortMap<'_>,
+    named: &PortMap,
 ) -> RangeList {
     if let Some((every, _)) = rules.clone().find(|(_, ports)| **ports == Ports::Every) {
         // Nothing is left for the others to allow.
@@ -37,7 +37,7 @@ pub(super) fn asks_for_names(ports: &Ports) -> bool {
     }
 }
 
-fn numbers(spec: &PortSpec, named: &PortMap<'_>) -> Vec<(u16, u16)> {
+fn numbers(spec: &PortSpec, named: &PortMap) -> Vec<(u16, u16)> {
     match &spec.port {
         PortMatch::Every => vec![(0, u16::MAX)],
         PortMatch::Range { first, last } => vec![(*first, *last)],
@@ -123,12 +123,13 @@ mod tests {
     #[test]
     fn names_are_looked_up_with_their_protocol() {
         let ports = Ports::AnyOf(vec![spec(Protocol::Tcp, PortMatch::Named("web".to_owned()))]);
-        let map = vec![
+        let map = [
             ("dns", Protocol::Tcp, 53),
             ("web", Protocol::Tcp, 80),
             ("web", Protocol::Tcp, 8080),
             ("web", Protocol::Udp, 443),
         ];
+        let map = map.map(|(name, protocol, port)| (name.to_owned(), protocol, port)).to_vec();
         let list = range_list([(RuleId(0), &ports)].into_iter(), &map);
         assert_eq!(shown(&list.tcp), [(80, 80, 0), (8080, 8080, 0)]);
         assert!(list.udp.is_empty());

@@ -1,255 +1,292 @@
 //! Pods and nodes as endpoints: which are local, who owns which address, what is behind a port.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use podgate_dataplane::policy::{EndpointId, EndpointKind};
 use podgate_dataplane::snapshot::PortBinding;
 use podgate_dataplane::tag::PortId;
 use podgate_flowtable::Addr;
 
+use super::claims::Claims;
+use super::nodes::{NodeEntry, Nodes};
+use super::numbers::Numbers;
+use super::plugged::{addresses, plugged};
+use super::seen::Seen;
 use super::{Locality, Note, PortAssignment};
-use crate::model::{Cluster, Pod};
+use crate::model::{Cluster, ObjectKey, Pod};
 
-/// All endpoints: pods first, in the order of their keys, then nodes.
-pub(super) struct Roster<'a> {
-    pods: Vec<PodEntry<'a>>,
-    nodes: Vec<NodeEntry<'a>>,
+/// All endpoints, by numbers that stay theirs while they are there.
+#[derive(Default)]
+pub(super) struct Roster {
+    seen: Seen<Pod, Option<u32>>,
+    pods: Vec<Option<PodEntry>>,
+    nodes: Nodes,
+    numbers: Numbers,
+    claims: Claims,
+    plugged: BTreeMap<ObjectKey, Plugged>,
+    touched: Touched,
 }
 
 /// A live pod with a network of its own.
-pub(super) struct PodEntry<'a> {
-    pub(super) pod: &'a Pod,
+pub(super) struct PodEntry {
+    pub(super) pod: Arc<Pod>,
     pub(super) local: bool,
-    /// Those that are its alone.
-    pub(super) addresses: Vec<Addr>,
-    port: Option<&'a PortAssignment>,
+    plugged: Option<PortAssignment>,
+    claimed: Vec<Addr>,
+    /// Addresses it was plugged in with and does not have.
+    foreign: Vec<Addr>,
 }
 
-struct NodeEntry<'a> {
-    /// `None`: this machine, of which no Node object tells.
-    name: Option<&'a str>,
-    own: bool,
-    addresses: Vec<Addr>,
+/// An assignment in force, and the pod it is for if that is an endpoint.
+#[derive(Clone, PartialEq, Eq)]
+struct Plugged {
+    assignment: PortAssignment,
+    pod: Option<u32>,
 }
 
-impl<'a> Roster<'a> {
-    pub(super) fn new(
-        cluster: &'a Cluster,
-        locality: &'a Locality,
-        ports: &'a [PortAssignment],
+/// What may be other than it was.
+#[derive(Default)]
+pub(super) struct Touched {
+    /// Pods; those that are no longer there, too.
+    pub(super) pods: Vec<u32>,
+    /// Any node.
+    pub(super) nodes: bool,
+    /// Pod objects that differ.
+    pub(super) changed: usize,
+}
+
+impl Roster {
+    /// Takes over what is there now.
+    pub(super) fn update(
+        &mut self,
+        cluster: &Cluster,
+        locality: &Locality,
+        ports: &[PortAssignment],
         notes: &mut Vec<Note>,
-    ) -> Self {
-        let mut plugged = plugged(ports, notes);
-        let mut pods = Vec::new();
-        for pod in cluster.pods().values().filter(|pod| pod.is_endpoint()) {
-            let port = plugged.remove(&pod.key);
-            let local = match locality {
-                Locality::Everything => true,
-                // A pod whose device is here is here, whatever its manifest says.
-                Locality::Node { name, .. } => port.is_some() || pod.node == *name,
-            };
-            pods.push(PodEntry { pod, local, addresses: addresses(pod, port, notes), port });
+    ) {
+        let plugged = plugged(ports, notes);
+        let mut changed = 0;
+        let Self { seen, pods, numbers, claims, touched, .. } = self;
+        seen.update(cluster.pods().values(), |change, number| {
+            changed += 1;
+            let after = change.after.filter(|pod| pod.is_endpoint());
+            match (after, *number) {
+                (Some(pod), Some(at)) => {
+                    if let Some(entry) = &mut pods[at as usize] {
+                        entry.pod = pod;
+                    }
+                    touched.pods.push(at);
+                }
+                (Some(pod), None) => {
+                    let at = numbers.take();
+                    *number = Some(at);
+                    pods.resize_with(pods.len().max(at as usize + 1), || None);
+                    pods[at as usize] = Some(PodEntry::new(pod));
+                    touched.pods.push(at);
+                }
+                (None, Some(at)) => {
+                    *number = None;
+                    let claimed = pods[at as usize].take().map(|entry| entry.claimed).unwrap_or_default();
+                    numbers.give_back(at);
+                    touched.pods.push(at);
+                    touched.pods.extend(claimed.into_iter().filter_map(|address| claims.remove(address, at)));
+                }
+                (None, None) => {}
+            }
+        });
+        touched.changed = changed;
+        self.plug(&plugged);
+        self.update_nodes(cluster, locality);
+        // Whoever gains or loses an address joins them.
+        let mut at = 0;
+        while at < self.touched.pods.len() {
+            self.refresh(self.touched.pods[at], locality);
+            at += 1;
         }
-        let mut unbound: Vec<_> = plugged.into_values().collect();
-        unbound.sort_unstable_by_key(|assignment| assignment.port);
-        notes.extend(
-            unbound.iter().map(|unbound| Note::UnboundPort { port: unbound.port, pod: unbound.pod.clone() }),
-        );
-        let mut roster = Self { pods, nodes: nodes(cluster, locality) };
-        roster.settle(notes);
-        roster
+        let Self { touched, pods, nodes, .. } = self;
+        touched.pods.sort_unstable();
+        touched.pods.dedup();
+        touched.pods.retain(|number| {
+            pods.get(*number as usize).is_some_and(Option::is_some)
+                || !nodes.all().iter().any(|node| node.number == *number)
+        });
+        self.note(notes);
     }
 
-    /// Pods, by endpoint.
-    pub(super) fn pods(&self) -> &[PodEntry<'a>] {
-        &self.pods
+    /// What may be other than it was before the last update.
+    pub(super) fn touched(&self) -> &Touched {
+        &self.touched
     }
 
-    /// Every node address and what its node is.
+    /// A pod, by its number.
+    pub(super) fn pod(&self, number: u32) -> Option<&PodEntry> {
+        self.pods.get(number as usize)?.as_ref()
+    }
+
+    /// All pods.
+    pub(super) fn pods(&self) -> impl Iterator<Item = (u32, &PodEntry)> {
+        (0..).zip(&self.pods).filter_map(|(number, entry)| Some((number, entry.as_ref()?)))
+    }
+
+    /// The addresses that are a pod's alone.
+    pub(super) fn addresses(&self, entry: &PodEntry) -> impl Iterator<Item = Addr> {
+        entry.claimed.iter().copied().filter(|address| !self.claims.is_contested(*address))
+    }
+
+    /// Every address that is a node's alone, and what its node is.
     pub(super) fn node_addresses(&self) -> impl Iterator<Item = (Addr, EndpointKind, EndpointId)> {
-        self.nodes.iter().enumerate().flat_map(|(at, node)| {
+        self.nodes.all().iter().flat_map(|node| {
             let kind = if node.own { EndpointKind::OwnNode } else { EndpointKind::OtherNode };
-            let id = self.node_id(at);
-            node.addresses.iter().map(move |address| (*address, kind, id))
+            let own = node.addresses.iter().filter(|address| !self.claims.is_contested(**address));
+            own.map(move |address| (*address, kind, EndpointId(node.number)))
         })
+    }
+
+    /// Names of all nodes, by number.
+    pub(super) fn node_titles(&self) -> impl Iterator<Item = (u32, String)> {
+        self.nodes.all().iter().map(|node| (node.number, node.title()))
     }
 
     /// How many endpoints there are.
     pub(super) fn len(&self) -> usize {
-        self.pods.len() + self.nodes.len()
+        self.numbers.used()
     }
 
-    /// Names of all endpoints.
-    pub(super) fn names(&self) -> Vec<String> {
-        let pods = self.pods.iter().map(|entry| entry.pod.key.to_string());
-        pods.chain(self.nodes.iter().map(NodeEntry::title)).collect()
+    /// One more than the highest number that was ever in use.
+    pub(super) fn bound(&self) -> usize {
+        self.numbers.bound()
     }
 
     /// The pod behind each port.
     pub(super) fn bindings(&self) -> impl Iterator<Item = (PortId, PortBinding)> {
-        self.pods.iter().enumerate().filter_map(|(at, entry)| {
-            let assignment = entry.port?;
-            let addresses = entry.addresses.clone().into();
-            Some((
-                assignment.port,
-                PortBinding { endpoint: EndpointId(at as u32), mac: assignment.mac, addresses },
-            ))
+        self.plugged.values().filter_map(|plugged| {
+            let number = plugged.pod?;
+            let addresses = self.addresses(self.pod(number)?).collect();
+            let binding =
+                PortBinding { endpoint: EndpointId(number), mac: plugged.assignment.mac, addresses };
+            Some((plugged.assignment.port, binding))
         })
     }
 
-    /// The node that each pod is bound to.
+    /// The node that each pod is bound to, by the pod's number.
     pub(super) fn homes(&self) -> Vec<Option<EndpointId>> {
-        let named =
-            self.nodes.iter().enumerate().filter_map(|(at, node)| Some((node.name?, self.node_id(at))));
-        let ids: HashMap<&str, EndpointId> = named.collect();
-        self.pods.iter().map(|entry| ids.get(entry.pod.node.as_deref()?).copied()).collect()
+        let nodes = self.nodes.all().iter();
+        let ids: HashMap<&str, u32> =
+            nodes.filter_map(|node| Some((node.name.as_deref()?, node.number))).collect();
+        let home = |entry: &PodEntry| ids.get(entry.pod.node.as_deref()?).copied().map(EndpointId);
+        self.pods.iter().map(|entry| home(entry.as_ref()?)).collect()
     }
 
-    fn node_id(&self, at: usize) -> EndpointId {
-        EndpointId((self.pods.len() + at) as u32)
+    /// The changes are dealt with.
+    pub(super) fn settle(&mut self) {
+        self.numbers.settle();
+        self.touched = Touched::default();
     }
 
-    /// Takes every address that more than one endpoint claims from all of them. Which of them has
-    /// it is not known, and to guess would give one the other's rights.
-    fn settle(&mut self, notes: &mut Vec<Note>) {
-        let mut claims: HashMap<Addr, u32> = HashMap::new();
-        for address in self.addresses() {
-            *claims.entry(*address).or_default() += 1;
-        }
-        claims.retain(|_, count| *count > 1);
-        if claims.is_empty() {
+    /// Notes which pods are behind which ports from now on.
+    fn plug(&mut self, now: &BTreeMap<&ObjectKey, &PortAssignment>) {
+        let is_same = |(key, assignment): (&&ObjectKey, &&PortAssignment)| {
+            self.plugged.get(*key).is_some_and(|old| old.assignment == **assignment)
+        };
+        if now.len() != self.plugged.len() || !now.iter().all(is_same) {
+            let old = std::mem::take(&mut self.plugged);
+            for (key, assignment) in now {
+                let plugged = Plugged { assignment: (*assignment).clone(), pod: None };
+                if old.get(*key).is_none_or(|old| old.assignment != plugged.assignment) {
+                    self.touched.pods.extend(self.seen.note(key).copied().flatten());
+                }
+                self.plugged.insert((*key).clone(), plugged);
+            }
+            let unplugged = old.keys().filter(|key| !now.contains_key(key));
+            self.touched.pods.extend(unplugged.filter_map(|key| self.seen.note(key).copied().flatten()));
+        } else if self.touched.pods.is_empty() {
             return;
         }
-        let mut contested: BTreeMap<Addr, Vec<String>> = BTreeMap::new();
-        let mut settle = |title: &dyn Fn() -> String, addresses: &mut Vec<Addr>| {
-            addresses.retain(|address| {
-                let keep = !claims.contains_key(address);
-                if !keep {
-                    contested.entry(*address).or_default().push(title());
-                }
-                keep
-            });
-        };
-        for entry in &mut self.pods {
-            settle(&|| entry.pod.key.to_string(), &mut entry.addresses);
+        for (key, plugged) in &mut self.plugged {
+            plugged.pod = self.seen.note(key).copied().flatten();
         }
-        for node in &mut self.nodes {
-            let title = node.title();
-            settle(&|| title.clone(), &mut node.addresses);
+        for number in &self.touched.pods {
+            if let Some(Some(entry)) = self.pods.get_mut(*number as usize) {
+                entry.plugged = self.plugged.get(&entry.pod.key).map(|plugged| plugged.assignment.clone());
+            }
         }
-        notes.extend(
-            contested.into_iter().map(|(address, claimants)| Note::ContestedAddress { address, claimants }),
-        );
     }
 
-    fn addresses(&self) -> impl Iterator<Item = &Addr> {
-        let pods = self.pods.iter().flat_map(|entry| &entry.addresses);
-        pods.chain(self.nodes.iter().flat_map(|node| &node.addresses))
+    fn update_nodes(&mut self, cluster: &Cluster, locality: &Locality) {
+        let Some(old) = self.nodes.update(cluster, locality, &mut self.numbers) else { return };
+        self.touched.nodes = true;
+        let Self { nodes, claims, touched, pods, .. } = self;
+        let mut affected = Vec::new();
+        for node in old {
+            affected.extend(node.addresses.iter().filter_map(|address| claims.remove(*address, node.number)));
+        }
+        for node in nodes.all() {
+            affected.extend(node.addresses.iter().filter_map(|address| claims.add(*address, node.number)));
+        }
+        let is_pod = |number: &u32| pods.get(*number as usize).is_some_and(Option::is_some);
+        touched.pods.extend(affected.into_iter().filter(is_pod));
+    }
+
+    /// Works out anew what a pod is and claims.
+    fn refresh(&mut self, number: u32, locality: &Locality) {
+        let Some(Some(entry)) = self.pods.get_mut(number as usize) else {
+            // A node that gains or loses an address; or a pod that is gone.
+            self.touched.nodes |= self.nodes.all().iter().any(|node| node.number == number);
+            return;
+        };
+        entry.local = match locality {
+            Locality::Everything => true,
+            // A pod whose device is here is here, whatever its manifest says.
+            Locality::Node { name, .. } => entry.plugged.is_some() || entry.pod.node == *name,
+        };
+        let (claimed, foreign) = addresses(&entry.pod, entry.plugged.as_ref());
+        entry.foreign = foreign;
+        let before = std::mem::replace(&mut entry.claimed, claimed.clone());
+        let gone = before.iter().filter(|address| !claimed.contains(address));
+        self.touched.pods.extend(gone.filter_map(|address| self.claims.remove(*address, number)));
+        let new = claimed.iter().filter(|address| !before.contains(address));
+        self.touched.pods.extend(new.filter_map(|address| self.claims.add(*address, number)));
+    }
+
+    fn note(&self, notes: &mut Vec<Note>) {
+        for (key, plugged) in &self.plugged {
+            let foreign = plugged.pod.and_then(|number| self.pod(number)).map(|entry| &entry.foreign);
+            notes.extend(
+                foreign
+                    .into_iter()
+                    .flatten()
+                    .map(|address| Note::ForeignAddress { address: *address, pod: key.clone() }),
+            );
+        }
+        let unbound = self.plugged.values().filter(|plugged| plugged.pod.is_none());
+        let mut unbound: Vec<_> = unbound.map(|plugged| &plugged.assignment).collect();
+        unbound.sort_unstable_by_key(|assignment| assignment.port);
+        notes.extend(
+            unbound.iter().map(|unbound| Note::UnboundPort { port: unbound.port, pod: unbound.pod.clone() }),
+        );
+        notes.extend(self.claims.contested().map(|(address, claimants)| {
+            let pods = claimants.iter().filter_map(|number| Some(&self.pod(*number)?.pod.key));
+            let mut pods: Vec<&ObjectKey> = pods.collect();
+            pods.sort_unstable();
+            let nodes = self.nodes.all().iter().filter(|node| claimants.contains(&node.number));
+            let titles = pods.into_iter().map(ToString::to_string);
+            Note::ContestedAddress { address, claimants: titles.chain(nodes.map(NodeEntry::title)).collect() }
+        }));
     }
 }
 
-impl PodEntry<'_> {
+impl PodEntry {
+    fn new(pod: Arc<Pod>) -> Self {
+        Self { pod, local: false, plugged: None, claimed: Vec::new(), foreign: Vec::new() }
+    }
+
     /// What it is.
     pub(super) fn kind(&self) -> EndpointKind {
         if self.local {
-            EndpointKind::LocalPod { port: self.port.map(|assignment| assignment.port) }
+            EndpointKind::LocalPod { port: self.plugged.as_ref().map(|assignment| assignment.port) }
         } else {
             EndpointKind::RemotePod
         }
     }
-}
-
-impl NodeEntry<'_> {
-    fn title(&self) -> String {
-        self.name.map_or_else(|| "node:(this)".to_owned(), |name| format!("node:{name}"))
-    }
-}
-
-/// Assignments by pod; one port for a pod and one pod for a port.
-fn plugged<'a>(
-    ports: &'a [PortAssignment],
-    notes: &mut Vec<Note>,
-) -> HashMap<&'a crate::model::ObjectKey, &'a PortAssignment> {
-    let mut plugged = HashMap::new();
-    let mut taken = HashSet::new();
-    for assignment in ports {
-        if plugged.contains_key(&assignment.pod) || !taken.insert(assignment.port) {
-            notes.push(Note::RepeatedAssignment { port: assignment.port, pod: assignment.pod.clone() });
-        } else {
-            plugged.insert(&assignment.pod, assignment);
-        }
-    }
-    plugged
-}
-
-/// The addresses of a pod: those in its status and the link-local ones it was plugged in with. A
-/// pod without status has those it was plugged in with.
-fn addresses(pod: &Pod, port: Option<&PortAssignment>, notes: &mut Vec<Note>) -> Vec<Addr> {
-    let mut addresses = distinct(&pod.addresses);
-    let adopt = addresses.is_empty();
-    for address in port.into_iter().flat_map(|assignment| &assignment.addresses) {
-        let addr = Addr::from(*address);
-        if addresses.contains(&addr) {
-            continue;
-        }
-        if adopt || is_link_local(*address) {
-            addresses.push(addr);
-        } else {
-            notes.push(Note::ForeignAddress { address: addr, pod: pod.key.clone() });
-        }
-    }
-    addresses
-}
-
-/// Each once, in order: an endpoint does not contest its own address.
-fn distinct(addresses: &[IpAddr]) -> Vec<Addr> {
-    let mut distinct = Vec::with_capacity(addresses.len());
-    for address in addresses {
-        let addr = Addr::from(*address);
-        if !distinct.contains(&addr) {
-            distinct.push(addr);
-        }
-    }
-    distinct
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    }
-}
-
-fn nodes<'a>(cluster: &'a Cluster, locality: &'a Locality) -> Vec<NodeEntry<'a>> {
-    let (own_name, own_addresses): (Option<&str>, &[IpAddr]) = match locality {
-        Locality::Node { name, own_addresses } => (name.as_deref(), own_addresses),
-        Locality::Everything => (None, &[]),
-    };
-    let mine = |address: &IpAddr| own_addresses.contains(address);
-    let mut entries: Vec<NodeEntry<'_>> = cluster
-        .nodes()
-        .values()
-        .map(|node| NodeEntry {
-            name: Some(&node.name),
-            own: match own_name {
-                Some(name) => node.name == name,
-                None => node.addresses.iter().any(mine),
-            },
-            addresses: distinct(&node.addresses),
-        })
-        .collect();
-    if let Locality::Node { .. } = locality {
-        // What is on this machine is this machine's: an address that floats between nodes too.
-        let own = distinct(own_addresses);
-        for entry in &mut entries {
-            entry.addresses.retain(|address| !own.contains(address));
-        }
-        let at = entries.iter().position(|entry| entry.own).unwrap_or_else(|| {
-            entries.push(NodeEntry { name: own_name, own: true, addresses: Vec::new() });
-            entries.len() - 1
-        });
-        entries[at].addresses.extend(own);
-    }
-    entries
 }

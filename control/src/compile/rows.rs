@@ -1,186 +1,186 @@
 //! The pair matrix.
 //!
 //! A row depends only on the set of policies that isolate its pods (and on their named ports, if
-//! ingress rules ask for them), so pods of one set share a row. A row's cells are made rule by
-//! rule: identities start out alike and part where a rule matches some of them, so that the ports
-//! of each distinct combination of rules are worked out once.
+//! ingress rules ask for them), so pods of one set share a row. A policy that is changed is another
+//! one, in other sets: what a row says of an identity never changes, and only new rows and new
+//! identities are worked out.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use podgate_dataplane::policy::{Half, ListId, PolicyTable, RangeList, Row};
+use podgate_dataplane::policy::{
+    CELLS_IN_CHUNK, CellChunk, Half, ListId, PolicyTable, RangeList, RangeLists, Row,
+};
 
 use super::CompileError;
-use super::bits::Bits;
-use super::identity::{Identities, NO_PORTS, PortMapId};
-use super::intern::Interner;
-use super::ranges::{asks_for_names, range_list};
-use super::rules::{PeerSet, RuleBook, RuleEntry};
-use super::selection::{DIRECTIONS, Selection, SetId};
-use crate::model::Ports;
+use super::cells::{Columns, NOTHING, NamedPorts, cells};
+use super::counted::Counted;
+use super::identity::{Identities, Identity, NO_PORTS, PortMapId, Sources};
+use super::ranges::asks_for_names;
+use super::selection::{DIRECTIONS, SetId};
 
-/// The table. Nothing is allocated for it before it is known to fit.
-pub(super) fn table(
-    identities: &Identities<'_>,
-    selection: &Selection<'_>,
-    rules: &RuleBook<'_>,
-    cell_limit: usize,
-) -> Result<PolicyTable, CompileError> {
-    let members = Members::new(identities, rules);
-    let plans = DIRECTIONS.map(|direction| Plan::new(identities, selection, rules, direction));
-    let rows: usize = plans.iter().map(|plan| plan.rows.values().len()).sum();
-    let needed = rows.saturating_mul(identities.all().len());
-    if needed > cell_limit {
-        return Err(CompileError::Cells { needed, limit: cell_limit });
-    }
-    let mut lists = Interner::default();
-    let mut halves = Vec::new();
-    for (direction, plan) in plans.iter().enumerate() {
-        let mut cells = Vec::with_capacity(plan.rows.values().len() * identities.all().len());
-        for (set, subject_ports) in plan.rows.values() {
-            let rules: Vec<&RuleEntry<'_>> =
-                selection.set(*set).iter().flat_map(|policy| rules.of_policy(*policy, direction)).collect();
-            let side =
-                if direction == 0 { NamedPorts::OfSubject(*subject_ports) } else { NamedPorts::OfPeer };
-            row(identities, &members, &rules, side, &mut lists, &mut cells);
-        }
-        halves.push(Half::new(plan.of_identity.clone(), cells)?);
-    }
-    let [ingress, egress] = <[Half; 2]>::try_from(halves).unwrap_or_default();
-    Ok(PolicyTable::new(egress, ingress, lists.into_values())?)
+/// Both halves of the table.
+pub(super) struct Rows {
+    halves: [HalfRows; 2],
+    /// Distinct lists; none is given up.
+    lists: Counted<RangeList>,
+    packed: RangeLists,
+    /// How many there were after the first compilation.
+    lists_at_first: Option<usize>,
+    /// A chunk in which nothing is allowed; all such are this one.
+    nothing: CellChunk,
 }
 
-/// Which rows there are in one direction, and whose they are.
-struct Plan {
-    rows: Interner<(SetId, PortMapId)>,
+/// One direction.
+#[derive(Default)]
+struct HalfRows {
+    rows: Counted<(SetId, PortMapId)>,
+    /// By row.
+    cells: Vec<Vec<CellChunk>>,
     of_identity: Vec<Row>,
+    half: Half,
 }
 
-impl Plan {
-    fn new(
-        identities: &Identities<'_>,
-        selection: &Selection<'_>,
-        rules: &RuleBook<'_>,
+/// What it took.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Worked {
+    pub(super) rows: usize,
+    pub(super) cells: usize,
+}
+
+impl Rows {
+    pub(super) fn new() -> Self {
+        let mut lists = Counted::default();
+        let nothing = ListId(lists.acquire(RangeList::default()));
+        debug_assert_eq!(nothing, NOTHING);
+        let nothing = Arc::new([NOTHING; CELLS_IN_CHUNK]);
+        Self {
+            halves: Default::default(),
+            lists,
+            packed: RangeLists::default(),
+            lists_at_first: None,
+            nothing,
+        }
+    }
+
+    /// The table. Nothing is allocated for it before it is known to fit.
+    pub(super) fn update(
+        &mut self,
+        identities: &Identities,
+        from: &Sources<'_>,
+        cell_limit: usize,
+    ) -> Result<(PolicyTable, Worked), CompileError> {
+        let all = identities.all();
+        let (fresh, gone) = (all.fresh(), all.gone());
+        for (direction, half) in self.halves.iter_mut().enumerate() {
+            half.assign(direction, &fresh, &gone, all, from);
+        }
+        let needed = self.rows().saturating_mul(all.used());
+        if needed > cell_limit {
+            return Err(CompileError::Cells { needed, limit: cell_limit });
+        }
+        let mut worked = Worked::default();
+        let new = Columns::new(fresh, identities, from);
+        let has_new_rows = self.halves.iter().any(|half| !half.rows.fresh().is_empty());
+        let every = has_new_rows
+            .then(|| Columns::new(all.iter().map(|(number, _)| number).collect(), identities, from));
+        for direction in DIRECTIONS {
+            let half = &mut self.halves[direction];
+            let chunks = all.bound().div_ceil(CELLS_IN_CHUNK);
+            let is_same = !half.rows.has_changed() && !all.has_changed();
+            if is_same && half.half.identities() == all.bound() {
+                continue;
+            }
+            half.cells.resize_with(half.rows.bound(), Vec::new);
+            for number in half.rows.gone() {
+                half.cells[number as usize].clear();
+            }
+            for (number, (set, ports)) in half.rows.iter() {
+                let row = &mut half.cells[number as usize];
+                let is_new = half.rows.is_fresh(number);
+                if is_new {
+                    row.clear();
+                }
+                row.resize(chunks, Arc::clone(&self.nothing));
+                let Some(columns) = every.as_ref().filter(|_| is_new).or(Some(&new)) else { continue };
+                let policies = from.selection.set(*set).iter();
+                let rules = policies.flat_map(|policy| from.rules.of_policy(*policy, direction));
+                let side = if direction == 0 { NamedPorts::OfSubject(*ports) } else { NamedPorts::OfPeer };
+                let found = cells(columns, &rules.collect::<Vec<_>>(), side, identities, &mut self.lists);
+                worked.rows += usize::from(is_new);
+                worked.cells += found.len();
+                for (identity, list) in columns.identities().iter().zip(found) {
+                    let (chunk, at) =
+                        (*identity as usize / CELLS_IN_CHUNK, *identity as usize % CELLS_IN_CHUNK);
+                    if row[chunk][at] != list {
+                        Arc::make_mut(&mut row[chunk])[at] = list;
+                    }
+                }
+            }
+            for row in &mut half.cells {
+                row.resize(chunks, Arc::clone(&self.nothing));
+            }
+            half.half = Half::of_chunks(&half.of_identity, half.cells.iter().map(Vec::as_slice))?;
+        }
+        if self.packed.len() != self.lists.bound() {
+            self.packed = RangeLists::new(self.lists.iter().map(|(_, list)| list));
+        }
+        let [ingress, egress] = self.halves.each_ref().map(|half| half.half.clone());
+        Ok((PolicyTable::new(egress, ingress, self.packed.clone())?, worked))
+    }
+
+    /// Rows of both directions.
+    pub(super) fn rows(&self) -> usize {
+        self.halves.iter().map(|half| half.rows.used()).sum()
+    }
+
+    /// Lists, those included that nothing uses any more.
+    pub(super) fn lists(&self) -> usize {
+        self.lists.bound()
+    }
+
+    /// How many lists there were after the first compilation, when all were used.
+    pub(super) fn lists_at_first(&self) -> usize {
+        self.lists_at_first.unwrap_or_default()
+    }
+
+    pub(super) fn settle(&mut self) {
+        self.lists_at_first.get_or_insert(self.lists.bound());
+        self.halves.iter_mut().for_each(|half| half.rows.settle());
+        self.lists.settle();
+    }
+}
+
+impl HalfRows {
+    /// Gives new identities their rows, and takes those of others.
+    fn assign(
+        &mut self,
         direction: usize,
-    ) -> Self {
-        let mut rows = Interner::default();
+        fresh: &[u32],
+        gone: &[u32],
+        all: &Counted<Identity>,
+        from: &Sources<'_>,
+    ) {
+        self.of_identity.resize(all.bound(), Row::Open);
         let mut names_matter: HashMap<SetId, bool> = HashMap::new();
-        let of_identity = identities
-            .all()
-            .iter()
-            .map(|identity| {
-                let Some(set) = identity.sets()[direction] else { return Row::Open };
-                let own_names = direction == 0
-                    && *names_matter.entry(set).or_insert_with(|| {
-                        let policies = selection.set(set).iter();
-                        policies
-                            .flat_map(|policy| rules.of_policy(*policy, direction))
-                            .any(|rule| asks_for_names(rule.ports))
-                    });
-                let ports = if own_names { identity.ports() } else { NO_PORTS };
-                Row::Isolated(rows.intern((set, ports)))
-            })
-            .collect();
-        Self { rows, of_identity }
-    }
-}
-
-/// The identities that each distinct peer stands for.
-struct Members {
-    of_peer: Vec<Bits>,
-    of_block: Vec<Bits>,
-}
-
-impl Members {
-    fn new(identities: &Identities<'_>, rules: &RuleBook<'_>) -> Self {
-        let empty = Bits::new(identities.all().len());
-        let mut of_peer = vec![empty.clone(); rules.peer_count()];
-        let mut of_block = vec![empty; rules.block_count()];
-        for (number, identity) in identities.all().iter().enumerate() {
-            if let Some(peers) = identity.peers() {
-                identities.peers(peers).iter().for_each(|peer| of_peer[peer].insert(number));
-            }
-            rules.blocks.blocks(identity.class()).iter().for_each(|block| of_block[block].insert(number));
+        for number in fresh {
+            let identity = all.value(*number);
+            let Some(set) = identity.sets()[direction] else { continue };
+            let own_names = direction == 0
+                && *names_matter.entry(set).or_insert_with(|| {
+                    let policies = from.selection.set(set).iter();
+                    policies
+                        .flat_map(|policy| from.rules.of_policy(*policy, direction))
+                        .any(|(_, ports)| asks_for_names(ports))
+                });
+            let ports = if own_names { identity.ports() } else { NO_PORTS };
+            self.of_identity[*number as usize] = Row::Isolated(self.rows.acquire((set, ports)));
         }
-        Self { of_peer, of_block }
-    }
-
-    /// The identities that any of the peers stands for.
-    fn union(&self, atoms: &[u32], blocks: &[u32], identities: usize) -> Bits {
-        let mut union = Bits::new(identities);
-        for atom in atoms {
-            union.extend(&self.of_peer[*atom as usize]);
-        }
-        for block in blocks {
-            union.extend(&self.of_block[*block as usize]);
-        }
-        union
-    }
-}
-
-/// Whose named ports count: those of the destination.
-#[derive(Clone, Copy)]
-enum NamedPorts {
-    OfSubject(PortMapId),
-    OfPeer,
-}
-
-/// Identities that the same rules match, so far.
-#[derive(Clone, Default)]
-struct Class {
-    /// Positions in the row's rules, ascending.
-    rules: Vec<usize>,
-    /// A rule without ports is among them: no other can add anything.
-    complete: bool,
-    named: bool,
-}
-
-/// Appends one row of cells.
-fn row(
-    identities: &Identities<'_>,
-    members: &Members,
-    rules: &[&RuleEntry<'_>],
-    side: NamedPorts,
-    lists: &mut Interner<RangeList>,
-    cells: &mut Vec<ListId>,
-) {
-    let count = identities.all().len();
-    let mut classes = vec![Class::default()];
-    let mut of_identity = vec![0_u32; count];
-    for (position, rule) in rules.iter().enumerate() {
-        // The class that each class becomes for those whom this rule matches.
-        let mut parted: Vec<Option<u32>> = vec![None; classes.len()];
-        let mut part = |identity: usize| {
-            let from = of_identity[identity] as usize;
-            if classes[from].complete {
-                return;
-            }
-            of_identity[identity] = *parted[from].get_or_insert_with(|| {
-                let mut class = classes[from].clone();
-                class.rules.push(position);
-                class.complete = *rule.ports == Ports::Every;
-                class.named |= asks_for_names(rule.ports);
-                classes.push(class);
-                classes.len() as u32 - 1
-            });
-        };
-        match &rule.peers {
-            PeerSet::Any => (0..count).for_each(&mut part),
-            PeerSet::AnyOf { atoms, blocks } => {
-                members.union(atoms, blocks, count).iter().for_each(&mut part);
+        for number in gone {
+            if let Row::Isolated(row) = std::mem::replace(&mut self.of_identity[*number as usize], Row::Open)
+            {
+                self.rows.release(row);
             }
         }
     }
-    let mut known: HashMap<(u32, PortMapId), ListId> = HashMap::new();
-    cells.extend(of_identity.iter().zip(identities.all()).map(|(class_number, identity)| {
-        let class = &classes[*class_number as usize];
-        let ports = match side {
-            NamedPorts::OfSubject(ports) => ports,
-            NamedPorts::OfPeer if class.named => identity.ports(),
-            NamedPorts::OfPeer => NO_PORTS,
-        };
-        *known.entry((*class_number, ports)).or_insert_with(|| {
-            let matching = class.rules.iter().map(|position| (rules[*position].id, rules[*position].ports));
-            ListId(lists.intern(range_list(matching, identities.port_map(ports))))
-        })
-    }));
 }

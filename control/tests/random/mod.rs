@@ -13,7 +13,7 @@ use proptest::sample::select;
 
 pub const NODES: [&str; 2] = ["n1", "n2"];
 
-const NAMESPACES: [&str; 3] = ["x", "y", "z"];
+pub const NAMESPACES: [&str; 3] = ["x", "y", "z"];
 const PORT_NAMES: [&str; 2] = ["web", "dns"];
 const NETS: [&str; 14] = [
     "0.0.0.0/0",
@@ -134,17 +134,21 @@ fn container_port() -> impl Strategy<Value = ContainerPort> {
         .prop_map(|(name, port, protocol)| ContainerPort { name: name.map(str::to_owned), port, protocol })
 }
 
-/// A pod; whoever wants one that lives gives it a key, addresses and a phase of its own.
-pub fn pod() -> impl Strategy<Value = Pod> {
-    let key = (select(NAMESPACES.to_vec()), select(vec!["a", "b", "c", "d"]));
-    let addresses = (option::weighted(0.9, 0..10_u8), option::weighted(0.5, 0..10_u8));
-    let phase = prop_oneof![
+pub fn phase() -> impl Strategy<Value = Phase> {
+    prop_oneof![
         8 => Just(Phase::Running),
         1 => Just(Phase::Pending),
         1 => Just(Phase::Succeeded),
         1 => Just(Phase::Failed),
         1 => Just(Phase::Unknown),
-    ];
+    ]
+}
+
+/// A pod; whoever wants one that lives gives it a key, addresses and a phase of its own.
+pub fn pod() -> impl Strategy<Value = Pod> {
+    let key = (select(NAMESPACES.to_vec()), select(vec!["a", "b", "c", "d"]));
+    let addresses = (option::weighted(0.9, 0..10_u8), option::weighted(0.5, 0..10_u8));
+    let phase = phase();
     let node = option::weighted(0.9, select(vec!["n1", "n2", "n3"]));
     (key, labels(), node, addresses, prop::bool::weighted(0.1), phase, vec(container_port(), 0..4)).prop_map(
         |((namespace, name), labels, node, (four, six), host_network, phase, ports)| Pod {

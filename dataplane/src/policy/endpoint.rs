@@ -1,10 +1,9 @@
 //! Addresses of pods and nodes to identities.
 
-use std::collections::HashMap;
-
 use podgate_flowtable::Addr;
 
 use super::PrefixMap;
+use super::addresses::Addresses;
 use crate::tag::PortId;
 
 /// Index of an endpoint in the snapshot's names.
@@ -41,106 +40,79 @@ pub struct Endpoint {
 }
 
 /// Every known address, and identities for all others.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct EndpointMap {
-    known: HashMap<Addr, Endpoint, AddrHasher>,
+    four: Addresses<u32>,
+    six: Addresses<u128>,
     outside: PrefixMap,
 }
 
 impl EndpointMap {
     /// From the known addresses and the classes of all others. `seed` keys the hash.
     pub fn new(known: impl IntoIterator<Item = (Addr, Endpoint)>, outside: PrefixMap, seed: u64) -> Self {
-        let mut map = HashMap::with_hasher(AddrHasher::new(seed));
-        map.extend(known);
-        Self { known: map, outside }
+        let mut map = Self { four: Addresses::new(seed), six: Addresses::new(seed), outside };
+        known.into_iter().for_each(|(addr, endpoint)| map.insert(addr, endpoint));
+        map
     }
 
     /// What stands behind `addr`.
     #[inline]
     pub fn resolve(&self, addr: Addr) -> Endpoint {
-        match self.known.get(&addr) {
-            Some(endpoint) => *endpoint,
-            None => Endpoint { identity: self.outside.identity(addr), kind: EndpointKind::Outside, id: None },
+        let known = if addr.is_v4() { self.four.get(v4(addr)) } else { self.six.get(addr.bits()) };
+        known.unwrap_or_else(|| Endpoint {
+            identity: self.outside.identity(addr),
+            kind: EndpointKind::Outside,
+            id: None,
+        })
+    }
+
+    /// Adds a known address or replaces what stands behind it.
+    pub fn insert(&mut self, addr: Addr, endpoint: Endpoint) {
+        if addr.is_v4() {
+            self.four.insert(v4(addr), endpoint);
+        } else {
+            self.six.insert(addr.bits(), endpoint);
         }
+    }
+
+    /// Takes a known address out: it is one outside from then on.
+    pub fn remove(&mut self, addr: Addr) {
+        if addr.is_v4() {
+            self.four.remove(v4(addr));
+        } else {
+            self.six.remove(addr.bits());
+        }
+    }
+
+    /// Replaces the classes of all other addresses.
+    pub fn set_outside(&mut self, outside: PrefixMap) {
+        self.outside = outside;
     }
 
     /// Every known address.
-    pub fn known(&self) -> impl Iterator<Item = (Addr, &Endpoint)> {
-        self.known.iter().map(|(addr, endpoint)| (*addr, endpoint))
+    pub fn known(&self) -> impl Iterator<Item = (Addr, Endpoint)> {
+        let four = self.four.iter().map(|(bits, endpoint)| (Addr::from_v4(bits.to_be_bytes()), endpoint));
+        four.chain(self.six.iter().map(|(bits, endpoint)| (Addr::from_bits(bits), endpoint)))
     }
 
-    /// Bytes held on the heap, about.
+    /// How many addresses are known.
+    pub fn len(&self) -> usize {
+        self.four.len() + self.six.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes held on the heap.
     pub fn heap_bytes(&self) -> usize {
-        self.known.capacity() * (size_of::<Addr>() + size_of::<Endpoint>() + 1) + self.outside.heap_bytes()
+        self.four.heap_bytes() + self.six.heap_bytes() + self.outside.heap_bytes()
     }
 }
 
-/// A multiply-fold hash of one address; keyed, so that a client cannot choose what collides.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct AddrHasher {
-    pub(super) seed: u64,
-}
-
-impl AddrHasher {
-    /// Keyed by `seed`.
-    pub const fn new(seed: u64) -> Self {
-        Self { seed }
-    }
-}
-
-impl std::hash::BuildHasher for AddrHasher {
-    type Hasher = Fold;
-
-    fn build_hasher(&self) -> Fold {
-        Fold(self.seed)
-    }
-}
-
-/// See [`AddrHasher`].
-#[derive(Debug)]
-pub struct Fold(u64);
-
-impl Fold {
-    #[inline]
-    fn mix(&mut self, word: u64) {
-        let product = u128::from(self.0 ^ word) * u128::from(0x9e37_79b9_7f4a_7c15_u64);
-        self.0 = (product as u64) ^ ((product >> 64) as u64);
-    }
-}
-
-impl std::hash::Hasher for Fold {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.mix(u64::from_le_bytes(word));
-        }
-    }
-
-    #[inline]
-    fn write_u8(&mut self, word: u8) {
-        self.mix(word.into());
-    }
-
-    #[inline]
-    fn write_u16(&mut self, word: u16) {
-        self.mix(word.into());
-    }
-
-    #[inline]
-    fn write_u64(&mut self, word: u64) {
-        self.mix(word);
-    }
-
-    #[inline]
-    fn write_u128(&mut self, bits: u128) {
-        self.mix(bits as u64);
-        self.mix((bits >> 64) as u64);
-    }
-
-    #[inline]
-    fn finish(&self) -> u64 {
-        self.0
-    }
+/// An IPv4 address as a number.
+#[inline]
+fn v4(addr: Addr) -> u32 {
+    addr.bits() as u32
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use podgate_flowtable::{Addr, Epoch, Tuple};
 
-use super::endpoint::AddrHasher;
+use super::AddrHasher;
 
 /// Since when addresses are whose they are; only those that have changed hands are listed.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +22,7 @@ pub struct Handovers {
 impl Handovers {
     /// With these addresses, each with the first epoch of its present owner. `seed` keys the hash.
     pub fn new(since: impl IntoIterator<Item = (Addr, Epoch)>, seed: u64) -> Self {
-        let mut map = HashMap::with_hasher(AddrHasher { seed });
+        let mut map = HashMap::with_hasher(AddrHasher::new(seed));
         map.extend(since);
         Self { newest: map.values().copied().max().unwrap_or_default(), since: Arc::new(map) }
     }

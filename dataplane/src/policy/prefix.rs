@@ -4,6 +4,8 @@
 //! already flattened: disjoint spans of addresses, each with its identity. A lookup is one binary
 //! search whatever the nesting.
 
+use std::sync::Arc;
+
 use podgate_flowtable::Addr;
 
 /// Addresses `first..=last` of one family and the identity they have.
@@ -25,12 +27,13 @@ pub struct OverlappingSpans {
     pub at: Addr,
 }
 
-/// Spans in address order. An address in none of them has identity 0 for IPv4, 1 for IPv6.
+/// Spans in address order, shared by its copies. An address in none of them has identity 0 for IPv4,
+/// 1 for IPv6.
 #[derive(Clone, Debug, Default)]
 pub struct PrefixMap {
     // Split, so that the search touches nothing but the keys.
-    firsts: Box<[u128]>,
-    rest: Box<[(u128, u32)]>,
+    firsts: Arc<[u128]>,
+    rest: Arc<[(u128, u32)]>,
 }
 
 impl PrefixMap {

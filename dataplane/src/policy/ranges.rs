@@ -15,6 +15,15 @@ pub struct PortRange {
     pub rule: RuleId,
 }
 
+impl PortRange {
+    /// The rule of the range that `port` is in; `ranges` are sorted and disjoint.
+    #[inline]
+    pub(super) fn find(ranges: &[Self], port: u16) -> Option<RuleId> {
+        let at = ranges.partition_point(|range| range.last < port);
+        ranges.get(at).filter(|range| range.first <= port).map(|range| range.rule)
+    }
+}
+
 /// Everything allowed for one pair in one direction.
 ///
 /// Ranges are sorted and disjoint. `every` is a rule without ports: it allows every protocol and
@@ -44,13 +53,7 @@ impl RangeList {
             IpProtocol::SCTP => &self.sctp,
             _ => return None,
         };
-        let at = ranges.partition_point(|range| range.last < port);
-        ranges.get(at).filter(|range| range.first <= port).map(|range| range.rule)
-    }
-
-    /// Bytes held on the heap.
-    pub fn heap_bytes(&self) -> usize {
-        (self.tcp.len() + self.udp.len() + self.sctp.len()) * size_of::<PortRange>()
+        PortRange::find(ranges, port)
     }
 }
 

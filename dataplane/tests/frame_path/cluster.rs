@@ -74,7 +74,7 @@ pub fn policy(is_closed: bool) -> PolicyTable {
         for &(peer, list) in allowed.iter().filter(|_| !is_closed) {
             cells[peer] = ListId(list);
         }
-        Half::new(rows, cells).unwrap()
+        Half::new(&rows, &cells).unwrap()
     };
     PolicyTable::new(half(5, &[(6, 2), (0, 3), (1, 3)]), half(6, &[(5, 1), (0, 4), (1, 4)]), lists).unwrap()
 }
