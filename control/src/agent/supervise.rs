@@ -128,7 +128,8 @@ async fn next_manifests(watch: &mut Watch) -> Result<Result<Loaded, Vec<SourceEr
     watch.next().await.ok_or_else(ended)
 }
 
-fn read_overlay(path: &PathBuf) -> Result<Overlay, RunError> {
+/// Reads the addresses of `--pod-ips`.
+pub(crate) fn read_overlay(path: &PathBuf) -> Result<Overlay, RunError> {
     let bad = |reason: String| RunError::PodIps { path: path.clone(), reason };
     let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
     let entries: std::collections::BTreeMap<String, Vec<std::net::IpAddr>> = serde_saphyr::from_str(&text)

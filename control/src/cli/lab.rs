@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, anyhow, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::gateway_args::GatewayArgs;
@@ -15,10 +15,13 @@ use super::status::Format;
 use super::survey::refused;
 use super::{Failure, Outcome, block_on, table};
 use crate::agent::{self, Paths};
-use crate::lab::{Lab, LabHost, LabOptions, ListenPort, PodSpec, Protocol, responder};
+use crate::lab::{
+    ClusterDns, Lab, LabHost, LabOptions, ListenPort, PodSpec, Protocol, nameserver, responder, serves_dns,
+};
 use crate::model::{self, Cluster};
-use crate::source::{Directory, Workloads};
+use crate::source::{Directory, Strictness, Workloads, read_manifests};
 
+pub(super) use crate::lab::nameserver::Arguments as NameserverArgs;
 pub(super) use crate::lab::responder::Arguments as ResponderArgs;
 
 /// A node and its pods as network namespaces, with the gateway running on it: real packets, no cluster.
@@ -47,7 +50,8 @@ enum LabCommand {
 #[command(after_help = "Example:\n  podgate lab up examples/first-look --cpus 1\n\n\
     Each Pod, and each pod that a Deployment or another workload asks for, becomes a namespace on\n\
     the node's bridge, with the address of its manifest or one of 10.244.0.0/16 and\n\
-    fd00:244::/64, and answers on its containerPorts with its name. The manifests\n\
+    fd00:244::/64, and answers on its containerPorts with its name. Services\n\
+    are found by name: a pod kube-system/kube-dns serves them. The manifests\n\
     are watched: edit a policy and it is in force.")]
 struct UpArgs {
     /// Files and directories of Kubernetes manifests.
@@ -56,8 +60,19 @@ struct UpArgs {
     /// The lab's name, and its gateway's.
     #[arg(long, default_value = "lab", value_name = "NAME", env = "PODGATE_NAME")]
     name: String,
+    /// Whether names of Services and pods are served, by a pod kube-system/kube-dns at 10.96.0.10.
+    #[arg(long, value_enum, default_value_t = Dns::On)]
+    dns: Dns,
     #[command(flatten)]
     gateway: GatewayArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Dns {
+    /// Pods ask the lab's DNS.
+    On,
+    /// Pods ask where the machine does.
+    Off,
 }
 
 /// Run a program in a pod.
@@ -133,13 +148,18 @@ pub(super) fn respond(args: &ResponderArgs) -> std::process::ExitCode {
     responder::run(args)
 }
 
+/// The hidden command that runs in pods that serve DNS.
+pub(super) fn serve_names(args: &NameserverArgs) -> std::process::ExitCode {
+    nameserver::run(args)
+}
+
 fn up(args: &UpArgs) -> Outcome {
     let directory = Directory::new(args.paths.clone()).with_workloads(Workloads::Replicas);
     let (loaded, _) = directory.load_traced().map_err(|failed| refused(&failed))?;
     for note in &loaded.notes {
         eprintln!("note: {note}");
     }
-    let specs = pod_specs(&loaded.cluster);
+    let mut specs = pod_specs(&loaded.cluster);
     if specs.is_empty() {
         return Err(anyhow!(
             "the manifests have no pods with a network of their own; a lab needs at least one"
@@ -147,8 +167,14 @@ fn up(args: &UpArgs) -> Outcome {
         .into());
     }
     check_name_is_free(&args.name, &args.gateway.run_dir)?;
-    let lab = block_on(Lab::up(&args.name, &specs, &LabOptions::default()))??;
-    if let Err(error) = start_gateway(&lab, args, &specs) {
+    let dns = (args.dns == Dns::On).then(|| ClusterDns::plan(&loaded.cluster));
+    let mut options = LabOptions::default();
+    if let Some(dns) = &dns {
+        specs = pod_specs(&with_dns(loaded.cluster, dns));
+        options.nameservers.clone_from(&dns.nameservers);
+    }
+    let lab = block_on(Lab::up(&args.name, &specs, &options))??;
+    if let Err(error) = start_programs(&lab, args, &specs, dns.as_ref()) {
         // Half a lab is no lab.
         block_on(Lab::take_down(&args.name, &args.gateway.run_dir))??;
         return Err(error.into());
@@ -163,7 +189,7 @@ fn up(args: &UpArgs) -> Outcome {
     )?;
     out.write_all(render_pods(&[(args.name.clone(), lab.pods().cloned().collect())]).as_bytes())?;
     let name = if args.name == "lab" { String::new() } else { format!(" --name {}", args.name) };
-    if let Some(pod) = lab.pods().next() {
+    if let Some(pod) = lab.pods().find(|pod| !pod.serves_dns) {
         writeln!(out, "\ntry:  podgate lab exec{name} {} -- ping -c 1 ADDRESS", pod.reference)?;
     }
     writeln!(out, "      podgate observe{name} --follow\n      podgate lab down{name}")?;
@@ -189,12 +215,30 @@ fn pod_specs(cluster: &Cluster) -> Vec<PodSpec> {
         // Several containers may declare the same port.
         ports.sort_by_key(ListenPort::to_string);
         ports.dedup();
-        PodSpec { addresses: pod.addresses.clone(), ports, ..PodSpec::new(&pod.key.namespace, &pod.key.name) }
+        PodSpec {
+            addresses: pod.addresses.clone(),
+            ports,
+            serves_dns: serves_dns(pod),
+            ..PodSpec::new(&pod.key.namespace, &pod.key.name)
+        }
     })
     .collect()
 }
 
-fn start_gateway(lab: &Lab, args: &UpArgs, specs: &[PodSpec]) -> anyhow::Result<()> {
+/// The user's objects with those that the lab's DNS adds.
+fn with_dns(mut cluster: Cluster, dns: &ClusterDns) -> Cluster {
+    let reading = read_manifests(&dns.manifests, Path::new("kube-dns.yaml"), Strictness::New);
+    reading.manifests.into_iter().for_each(|manifest| manifest.object.put_into(&mut cluster));
+    cluster
+}
+
+/// The gateway, and what serves DNS.
+fn start_programs(
+    lab: &Lab,
+    args: &UpArgs,
+    specs: &[PodSpec],
+    dns: Option<&ClusterDns>,
+) -> anyhow::Result<()> {
     let pod_ips = lab.directory().join("pod-ips.yaml");
     std::fs::write(&pod_ips, assigned(lab, specs)).with_context(|| pod_ips.display().to_string())?;
     let mut arguments: Vec<OsString> = Vec::new();
@@ -202,6 +246,12 @@ fn start_gateway(lab: &Lab, args: &UpArgs, specs: &[PodSpec]) -> anyhow::Result<
         arguments.extend(["--manifests".into(), std::path::absolute(path)?.into()]);
     }
     arguments.extend(["--workloads".into(), "--pod-ips".into(), pod_ips.into()]);
+    if let Some(dns) = dns {
+        if let Some(added) = dns.write(lab)? {
+            arguments.extend(["--manifests".into(), added.into()]);
+        }
+        lab.start_nameservers(&arguments)?;
+    }
     arguments.extend(args.gateway.to_arguments().into_iter().map(OsString::from));
     Ok(lab.start_gateway(&args.gateway.run_dir, &arguments)?)
 }

@@ -23,6 +23,9 @@
 //! build       namespaces, bridge, veth pairs, addresses, routes
 //! respond     responders are started, and known to listen
 //! responder   what runs in a pod: it says which pod it is
+//! cluster_dns which pods serve DNS, and what a lab adds where there are none
+//! nameserver  what runs in those: it answers for Services and pods
+//! etc         what programs in a pod see of /etc
 //! teardown    all of it taken away
 //! node        the handle: open, list, run programs inside
 //! gateway     the gateway on the lab's bridge
@@ -30,8 +33,11 @@
 
 mod addressing;
 mod build;
+mod cluster_dns;
 mod error;
+mod etc;
 mod gateway;
+pub mod nameserver;
 mod node;
 mod plan;
 mod process;
@@ -41,6 +47,7 @@ pub mod responder;
 mod spec;
 mod teardown;
 
+pub use cluster_dns::{ClusterDns, serves_dns};
 pub use error::LabError;
 pub use node::Lab;
 pub use plan::{LabHost, Role};

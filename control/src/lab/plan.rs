@@ -44,8 +44,14 @@ pub struct LabHost {
     pub mtu: u32,
     /// The ports it was to answer on.
     pub ports: Vec<ListenPort>,
+    /// Whether it serves DNS.
+    #[serde(default)]
+    pub serves_dns: bool,
     /// Who answers.
     pub responder: Option<Process>,
+    /// Who answers for names.
+    #[serde(default)]
+    pub nameserver: Option<Process>,
 }
 
 /// A whole lab.
@@ -58,10 +64,18 @@ pub(super) struct Plan {
     #[serde(default)]
     pub(super) node_addresses: Vec<IpAddr>,
     pub(super) mtu: u32,
+    /// Where programs in pods ask for names.
+    #[serde(default)]
+    pub(super) nameservers: Vec<IpAddr>,
     pub(super) hosts: Vec<LabHost>,
 }
 
 impl LabHost {
+    /// What runs in it for as long as it is there.
+    pub(super) fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.responder.iter().chain(&self.nameserver)
+    }
+
     pub(super) fn is_bridged(&self) -> bool {
         self.role != Role::External(Attachment::Routed)
     }
@@ -106,7 +120,9 @@ impl Plan {
                 addresses,
                 mtu: pod.mtu.unwrap_or(options.mtu),
                 ports: pod.ports.clone(),
+                serves_dns: pod.serves_dns && !options.nameservers.is_empty(),
                 responder: None,
+                nameserver: None,
             });
         }
         for (index, external) in externals.enumerate() {
@@ -130,11 +146,14 @@ impl Plan {
                 addresses: external.addresses.clone(),
                 mtu: options.mtu,
                 ports: external.ports.clone(),
+                serves_dns: false,
                 responder: None,
+                nameserver: None,
             });
         }
-        let node_addresses = options.node_addresses.clone();
-        Ok(Self { name: name.into(), node_netns, gateway, node_addresses, mtu: options.mtu, hosts })
+        let (node_addresses, nameservers) = (options.node_addresses.clone(), options.nameservers.clone());
+        let (name, mtu) = (name.into(), options.mtu);
+        Ok(Self { name, node_netns, gateway, node_addresses, mtu, nameservers, hosts })
     }
 
     /// The subnets that are on the link for all on the bridge.

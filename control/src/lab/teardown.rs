@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::build::GROUP;
 use super::process::stop;
 use super::record::{Directory, Lock, State};
-use super::{LabError, Process};
+use super::{LabError, LabHost, Process};
 use crate::net::{LinkKind, Netlink, Netns};
 
 /// How long the node's programs may take to end by themselves.
@@ -29,9 +29,8 @@ pub(super) async fn tear_down(
     if let Some(state) = state {
         // The gateway first: it may still have to let go of devices.
         note(stop(&state.processes.values().collect::<Vec<_>>(), PATIENCE));
-        let responders: Vec<&Process> =
-            state.plan.hosts.iter().filter_map(|host| host.responder.as_ref()).collect();
-        note(stop(&responders, Duration::ZERO));
+        let in_hosts: Vec<&Process> = state.plan.hosts.iter().flat_map(LabHost::processes).collect();
+        note(stop(&in_hosts, Duration::ZERO));
         note(delete_devices(&state.plan.node_netns).await);
         for netns in state.plan.namespaces() {
             note(Netns::delete_at(netns).map_err(LabError::from));
