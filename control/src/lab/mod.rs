@@ -24,12 +24,18 @@
 //! respond     responders are started, and known to listen
 //! responder   what runs in a pod: it says which pod it is
 //! teardown    all of it taken away
+//! wanted      the pods that manifests ask for
+//! services    the addresses of Services
+//! edit        objects applied, deleted, labelled, scaled
+//! change      a lab that is up becomes what an edit asks for
 //! node        the handle: open, list, run programs inside
 //! gateway     the gateway on the lab's bridge
 //! ```
 
 mod addressing;
 mod build;
+mod change;
+mod edit;
 mod error;
 mod gateway;
 mod node;
@@ -38,12 +44,17 @@ mod process;
 mod record;
 mod respond;
 pub mod responder;
+mod services;
 mod spec;
 mod teardown;
+mod wanted;
 
+pub use change::{Change, Changed};
+pub use edit::{Edit, EditError, Edited};
 pub use error::LabError;
 pub use node::Lab;
 pub use plan::{LabHost, Role};
 pub use process::Process;
 pub use record::DEFAULT_DIRECTORY;
 pub use spec::{Attachment, ExternalSpec, LabOptions, ListenPort, PodSpec, Protocol, Responders};
+pub use wanted::pod_specs;
