@@ -61,6 +61,14 @@ fn said(lab: &TestLab, line: &str) -> Vec<String> {
     lines
 }
 
+/// Who answers `shop/web` there.
+#[track_caller]
+fn fetched(lab: &TestLab, url: &str) -> String {
+    let finished = web(lab, &format!("curl -sS -m 5 {url}"));
+    assert_eq!(finished.code, 0, "{url}: {}", finished.stderr);
+    finished.stdout.lines().next().unwrap_or_default().to_owned()
+}
+
 /// dig's exit code for a server that does not answer.
 const NO_ANSWER: i32 = 9;
 
@@ -71,14 +79,14 @@ fn services_are_found_by_every_name_they_have() {
     let _turn = Turn::shared();
     let lab = TestLab::up(&shop(), "");
     for name in ["db", "db.shop", "db.shop.svc", "db.shop.svc.cluster.local", "db.shop.svc.cluster.local."] {
-        assert_eq!(said(&lab, &format!("curl -sS -m 5 http://{name}/")), ["shop/db"], "{name}");
+        assert_eq!(fetched(&lab, &format!("http://{name}/")), "shop/db", "{name}");
         assert!(said(&lab, &format!("getent ahostsv4 {name}"))[0].starts_with("10.96.7.7 "), "{name}");
         assert!(said(&lab, &format!("getent ahostsv6 {name}"))[0].starts_with("fd00:96::77 "), "{name}");
     }
     let far = lab.exec("elsewhere/far", &["getent", "hosts", "db"]);
     assert_eq!(far.code, 2, "another namespace's Service needs its namespace: {}", far.stdout);
     let far = lab.exec("elsewhere/far", &["curl", "-sS", "-m", "5", "http://db.shop/"]);
-    assert_eq!((far.code, far.stdout.as_str()), (0, "shop/db\n"), "{}", far.stderr);
+    assert_eq!((far.code, far.stdout.lines().next()), (0, Some("shop/db")), "{}", far.stderr);
 
     let db = "db.shop.svc.cluster.local.";
     assert_eq!(said(&lab, &format!("{DIG} {db} AAAA")), ["fd00:96::77"]);
@@ -111,7 +119,7 @@ fn policy_decides_who_may_ask() {
     );
     let lab = TestLab::up(&shop(), &(deny.clone() + &to_db));
     let (many, db) = ("many.shop.svc.cluster.local.", lab.pod("shop/db").v4);
-    assert_eq!(said(&lab, &format!("curl -sS -m 5 http://{db}:8080/")), ["shop/db"], "by address it works");
+    assert_eq!(fetched(&lab, &format!("http://{db}:8080/")), "shop/db", "by address it works");
     assert_eq!(web(&lab, "curl -sS -m 1 http://db/").code, 28, "curl's code for a timeout");
     assert_eq!(web(&lab, &format!("{DIG} {many}")).code, NO_ANSWER);
     let events = lab.instance.follow(&["--verdict", "dropped"]);
@@ -125,11 +133,11 @@ fn policy_decides_who_may_ask() {
     };
     let udp = "{protocol: UDP, port: 53}";
     lab.apply(&(deny.clone() + &to_db + &to_dns(udp)));
-    assert_eq!(said(&lab, "curl -sS -m 5 http://db/"), ["shop/db"], "a small answer comes by UDP");
+    assert_eq!(fetched(&lab, "http://db/"), "shop/db", "a small answer comes by UDP");
     assert_eq!(web(&lab, &format!("{DIG} +noedns {many}")).code, NO_ANSWER, "a big one needs TCP");
 
     lab.apply(&(deny + &to_db + &to_dns(&format!("{udp}, {{protocol: TCP, port: 53}}"))));
-    assert_eq!(said(&lab, "curl -sS -m 5 http://db/"), ["shop/db"]);
+    assert_eq!(fetched(&lab, "http://db/"), "shop/db");
     assert_eq!(said(&lab, &format!("{DIG} +noedns {many}")).len(), 60);
 
     // The server has an ingress of its own.
@@ -150,7 +158,7 @@ fn what_comes_and_goes_while_the_lab_is_up_has_a_name_at_once() {
     wait_until("the new Service is known", PATIENCE, || {
         said(&lab, &format!("{DIG} {late}")) == ["10.96.7.8"]
     });
-    assert_eq!(said(&lab, "curl -sS -m 5 http://late/"), ["shop/db"]);
+    assert_eq!(fetched(&lab, "http://late/"), "shop/db");
 
     // What cannot be read leaves the names that there were.
     lab.write("late.yaml", "kind: Service\napiVersion: v1\nmetadata: {name: late}\nspec: 5\n");
@@ -174,14 +182,19 @@ spec:
     metadata: {labels: {k8s-app: kube-dns}}
     spec: {containers: [{name: coredns, ports: [{name: dns, containerPort: 53, protocol: UDP}, {name: health, containerPort: 8080}]}]}
 ";
-    let lab = TestLab::up(&(shop() + &manifest::namespace("kube-system") + coredns), "");
+    let coredns = manifest::namespace("kube-system") + coredns;
+    let lab = TestLab::up(&(shop() + &coredns.replace("replicas: 2", "replicas: 1")), "");
     let pods: Vec<String> = lab.instance.status().ports.iter().filter_map(|port| port.pod.clone()).collect();
     assert!(!pods.iter().any(|pod| pod == "kube-system/kube-dns"), "{pods:?}");
-    assert_eq!(said(&lab, "curl -sS -m 5 http://db/"), ["shop/db"]);
+    assert_eq!(fetched(&lab, "http://db/"), "shop/db");
+    let scale =
+        ["lab", "scale", "--name", &lab.instance.name, "-n", "kube-system", "deploy/coredns", "--replicas=2"];
+    let scaled = finish(Command::new(podgate()).args(scale));
+    assert_eq!(scaled.code, 0, "{}", scaled.stderr);
     for pod in ["kube-system/coredns-0", "kube-system/coredns-1"] {
         let address = lab.pod(pod).v4;
         assert_eq!(said(&lab, &format!("{DIG} @{address} db.shop.svc.cluster.local.")), ["10.96.7.7"]);
-        assert_eq!(said(&lab, &format!("curl -sS -m 5 http://{address}:8080/")), [pod]);
+        assert_eq!(fetched(&lab, &format!("http://{address}:8080/")), pod);
     }
 }
 
@@ -212,7 +225,7 @@ fn programs_in_pods_ask_the_labs_server_whatever_the_machine_is_set_up_for() {
             "set -e; mount -t tmpfs etc /mnt; cp /etc/passwd /mnt; cd /mnt; {set_up}; cd /; \
              mount --move /mnt /etc; before=$(find /etc | sort); \
              {podgate} lab exec --name {name} shop/web -- cat /etc/resolv.conf; \
-             {podgate} lab exec --name {name} shop/web -- curl -sS -m 5 http://db/; \
+             {podgate} lab exec --name {name} shop/web -- curl -sS -m 5 http://db/ | head -n 1; \
              test \"$before\" = \"$(find /etc | sort)\"; mount | grep -c ' /etc' ",
             podgate = podgate().display(),
             name = lab.instance.name,
@@ -258,4 +271,28 @@ fn a_program_that_outlives_its_lab_holds_nothing_of_it() {
     assert_eq!(namespaces(), 0);
     kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it runs");
     exec.wait().expect("it ends");
+}
+
+#[test]
+fn what_is_changed_by_hand_is_known_by_name() {
+    let _turn = Turn::shared();
+    let lab = TestLab::up(&shop(), "");
+    let change = |words: &[&str]| {
+        let finished =
+            finish(Command::new(podgate()).arg("lab").args(words).args(["--name", &lab.instance.name]));
+        assert_eq!(finished.code, 0, "{}: {}", finished.line, finished.stderr);
+    };
+    // An address of the lab's choice.
+    let folder = tempfile::tempdir().expect("a directory");
+    let file = folder.path().join("late.yaml");
+    let late = DB.replace("name: db", "name: late").replace("  clusterIPs: [10.96.7.7, 'fd00:96::77']\n", "");
+    fs::write(&file, late).expect("a manifest");
+    change(&["apply", "-f", &file.display().to_string()]);
+    wait_until("the new Service is known", PATIENCE, || {
+        !said(&lab, &format!("{DIG} late.shop.svc.cluster.local.")).is_empty()
+    });
+    assert_eq!(fetched(&lab, "http://late/"), "shop/db");
+
+    change(&["delete", "pod", "kube-dns", "-n", "kube-system"]);
+    assert_eq!(web(&lab, &format!("{DIG} db.shop.svc.cluster.local.")).code, NO_ANSWER);
 }

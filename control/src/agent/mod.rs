@@ -61,6 +61,5 @@ pub use options::{OnExit, RunOptions, ServiceMode};
 pub use paths::{NameError, Paths, PinsError, check_name, list_instances};
 pub use preflight::PreflightError;
 pub use start::StartError;
-pub(crate) use supervise::read_overlay;
 pub use supervise::{RunError, run};
 pub use trunk::{TRUNK_MTU, Trunk};

@@ -90,35 +90,39 @@ impl Lab {
     /// `sources` are the arguments of `podgate run` that say where objects come from.
     pub fn start_nameservers(&self, sources: &[OsString]) -> Result<(), LabError> {
         let (lock, mut state) = self.locked()?;
-        start(self.directory_record(), &lock, &mut state, sources)
+        start(&self.directory, &lock, &mut state, sources, |state| &mut state.plan.hosts)
     }
 }
 
-/// The same for whoever holds the right to change the lab.
+/// The same for some hosts of the lab, for whoever holds the right to change it.
 pub(super) fn start(
     directory: &Directory,
     lock: &Lock,
     state: &mut State,
     sources: &[OsString],
+    hosts_in: impl Fn(&mut State) -> &mut Vec<LabHost>,
 ) -> Result<(), LabError> {
     let program = own_program()?;
     let is_served = |host: &LabHost| host.nameserver.as_ref().is_some_and(Process::is_running);
-    let wanting: Vec<usize> = (0..state.plan.hosts.len())
-        .filter(|index| state.plan.hosts[*index].serves_dns && !is_served(&state.plan.hosts[*index]))
+    let outside: Vec<String> = state.plan.hosts.iter().filter_map(outside).collect();
+    let command = || {
+        let mut command = Command::new(&program);
+        command.args(["nameserver", "--supervised", "--lab", directory.lab()]).args(sources);
+        for host in &outside {
+            command.args(["--outside", host]);
+        }
+        command
+    };
+    let wanting = hosts_in(state).iter().enumerate();
+    let wanting: Vec<(usize, LabHost)> = wanting
+        .filter(|(_, host)| host.serves_dns && !is_served(host))
+        .map(|(index, host)| (index, host.clone()))
         .collect();
     for some in wanting.chunks(AT_A_TIME) {
-        let hosts: Vec<&LabHost> = some.iter().map(|index| &state.plan.hosts[*index]).collect();
-        let outside: Vec<String> = state.plan.hosts.iter().filter_map(outside).collect();
-        let started = start_programs(&hosts, |_| {
-            let mut command = Command::new(&program);
-            command.args(["nameserver", "--supervised", "--lab", directory.lab()]).args(sources);
-            for host in &outside {
-                command.args(["--outside", host]);
-            }
-            command
-        })?;
-        for (index, listening) in some.iter().zip(&started) {
-            state.plan.hosts[*index].nameserver = Some(listening.process.clone());
+        let hosts: Vec<&LabHost> = some.iter().map(|(_, host)| host).collect();
+        let started = start_programs(&hosts, |_| command())?;
+        for ((index, _), listening) in some.iter().zip(&started) {
+            hosts_in(state)[*index].nameserver = Some(listening.process.clone());
         }
         directory.write(lock, state)?;
         started.into_iter().for_each(Listening::release);

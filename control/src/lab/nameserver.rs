@@ -14,7 +14,6 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::responder::{is_to_stay, listen_tcp, listen_udp};
-use crate::agent::read_overlay;
 use crate::dns::{Outside, Transport, Zone, reply};
 use crate::source::{Directory, Loaded, SourceError, Watch, Workloads};
 
@@ -65,8 +64,6 @@ enum NameserverError {
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("{0}")]
-    Overlay(#[from] crate::agent::RunError),
-    #[error("{0}")]
     Watch(#[from] crate::source::WatchError),
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Manifests(Vec<SourceError>),
@@ -92,7 +89,7 @@ async fn serve(arguments: &Arguments) -> Result<(), NameserverError> {
     let workloads = if arguments.workloads { Workloads::Replicas } else { Workloads::Ignored };
     let mut directory = Directory::new(arguments.manifests.clone()).with_workloads(workloads);
     if let Some(path) = &arguments.pod_ips {
-        directory = directory.with_overlay(read_overlay(path)?);
+        directory = directory.with_overlay_file(path);
     }
     let mut manifests = Watch::start(directory)?;
     let loaded = manifests.next().await.ok_or(NameserverError::Unwatched)?;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::record::{Directory, Lock, State};
 use super::responder::{READY, STAY};
 use super::{LabError, LabHost, ListenPort, Process, Protocol, nameserver};
 use crate::net::Netns;
@@ -68,6 +69,36 @@ pub(super) fn start_programs(
         }
     }
     Ok(started)
+}
+
+/// Starts the responders of some hosts of a lab, and records each before it is told to stay.
+pub(super) async fn start_all(
+    directory: &Directory,
+    lock: &Lock,
+    state: &mut State,
+    program: PathBuf,
+    hosts_in: impl Fn(&mut State) -> &mut Vec<LabHost>,
+) -> Result<(), LabError> {
+    let answering = |(_, host): &(usize, &LabHost)| has_responder(host);
+    let hosts: Vec<(usize, LabHost)> = hosts_in(state)
+        .iter()
+        .enumerate()
+        .filter(answering)
+        .map(|(index, host)| (index, host.clone()))
+        .collect();
+    for some in hosts.chunks(AT_A_TIME) {
+        let (indexes, hosts): (Vec<usize>, Vec<LabHost>) = some.iter().cloned().unzip();
+        let program = program.clone();
+        let start = move || start(&program, &hosts.iter().collect::<Vec<_>>());
+        let started = tokio::task::spawn_blocking(start).await;
+        let started = started.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))?;
+        for (index, listening) in indexes.into_iter().zip(&started) {
+            hosts_in(state)[index].responder = Some(listening.process.clone());
+        }
+        directory.write(lock, state)?;
+        started.into_iter().for_each(Listening::release);
+    }
+    Ok(())
 }
 
 fn command(program: &Path, host: &LabHost) -> Command {

@@ -23,6 +23,7 @@ use crate::model::{Cluster, ObjectKey};
 pub struct Directory {
     paths: Vec<PathBuf>,
     overlay: Overlay,
+    overlay_file: Option<PathBuf>,
     strictness: Strictness,
     workloads: Workloads,
 }
@@ -38,6 +39,8 @@ pub struct Loaded {
     pub notes: Vec<Note>,
     /// Files that were read.
     pub files: usize,
+    /// The revision of the overlay file, if there is one and it has one.
+    pub revision: Option<u64>,
 }
 
 /// What manifests tell besides policy, for tools and people.
@@ -61,6 +64,7 @@ impl Directory {
         Self {
             paths: paths.into_iter().map(Into::into).collect(),
             overlay: Overlay::default(),
+            overlay_file: None,
             strictness: Strictness::New,
             workloads: Workloads::Ignored,
         }
@@ -69,6 +73,11 @@ impl Directory {
     /// With addresses for pods whose manifest has none.
     pub fn with_overlay(self, overlay: Overlay) -> Self {
         Self { overlay, ..self }
+    }
+
+    /// With a file that gives addresses, and is read anew with the manifests.
+    pub fn with_overlay_file(self, file: impl Into<PathBuf>) -> Self {
+        Self { overlay_file: Some(file.into()), ..self }
     }
 
     /// With another judgement of addresses and CIDRs.
@@ -84,6 +93,11 @@ impl Directory {
     /// The paths.
     pub fn paths(&self) -> &[PathBuf] {
         &self.paths
+    }
+
+    /// The paths and the overlay's file: all that is to be watched.
+    pub(super) fn watched(&self) -> impl Iterator<Item = &Path> {
+        self.paths.iter().chain(&self.overlay_file).map(PathBuf::as_path)
     }
 
     /// Reads everything as it is now. Either all of it is good, or every error is returned.
@@ -139,6 +153,11 @@ impl Directory {
         for path in &self.paths {
             collect(path, 0, &mut files)?;
         }
+        // Of all files the last, and none of the manifests.
+        if let Some(path) = &self.overlay_file {
+            files.retain(|file| file != path);
+            files.push(path.clone());
+        }
         let mut seen = BTreeSet::new();
         let mut texts = Vec::new();
         for file in files {
@@ -152,7 +171,24 @@ impl Directory {
         Ok(texts)
     }
 
-    fn assemble(&self, texts: Texts, mut traced: Option<&mut Traced>) -> Result<Loaded, Vec<SourceError>> {
+    /// What is laid over the manifests, taken from the texts where it is a file.
+    fn overlay(&self, texts: &mut Texts) -> Result<Overlay, SourceError> {
+        if self.overlay_file.is_none() {
+            return Ok(self.overlay.clone());
+        }
+        let Some((file, bytes)) = texts.pop() else { return Ok(Overlay::default()) };
+        match str::from_utf8(&bytes) {
+            Ok(text) => Overlay::parse(text).map_err(|error| error.in_file(file)),
+            Err(error) => Err(not_utf8(file, &bytes[..error.valid_up_to()])),
+        }
+    }
+
+    fn assemble(
+        &self,
+        mut texts: Texts,
+        mut traced: Option<&mut Traced>,
+    ) -> Result<Loaded, Vec<SourceError>> {
+        let overlay = self.overlay(&mut texts).map_err(|error| vec![error])?;
         let files = texts.len();
         let mut cluster = Cluster::new();
         let mut notes = Vec::new();
@@ -174,6 +210,9 @@ impl Directory {
             errors.extend(reading.errors);
             for manifest in reading.manifests {
                 let title = manifest.object.title();
+                if overlay.covers(&title) {
+                    continue;
+                }
                 if let Some(first) = places.get(&title) {
                     errors.push(SourceError {
                         place: manifest.place,
@@ -196,6 +235,18 @@ impl Directory {
                 }
             }
         }
+        let file = self.overlay_file.as_deref().unwrap_or(Path::new("overlay"));
+        let (over, mistakes) = overlay.manifests(file, how);
+        errors.extend(mistakes);
+        for manifest in over {
+            match (manifest.object, manifest.owner) {
+                (Object::Workload(workload), _) => workloads.push(workload),
+                (object, owner) => {
+                    background.note(&object, owner, manifest.place);
+                    object.put_into(&mut cluster);
+                }
+            }
+        }
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -209,8 +260,8 @@ impl Directory {
         notes.extend(
             cluster.implied_namespaces().map(|name| Note::ImpliedNamespace { name: name.to_owned() }),
         );
-        self.overlay.apply(&mut cluster);
-        Ok(Loaded { cluster, background, notes, files })
+        overlay.apply(&mut cluster);
+        Ok(Loaded { cluster, background, notes, files, revision: overlay.revision })
     }
 }
 

@@ -1,6 +1,6 @@
 //! A text to objects, document by document.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::object::{namespace, node, owner, pod};
 use super::policy::network_policy;
@@ -89,6 +89,17 @@ pub fn read_manifests(text: &str, file: &Path, strictness: Strictness) -> Readin
     read(text, file, How { strictness, traced: false, workloads: Workloads::Ignored })
 }
 
+/// What of texts, workloads included, is not used, and what is wrong with them.
+pub(crate) fn read_texts(texts: &[(PathBuf, String)]) -> (Vec<Note>, Vec<SourceError>) {
+    let how = How { strictness: Strictness::New, traced: false, workloads: Workloads::Replicas };
+    let readings: Vec<Reading> = texts.iter().map(|(file, text)| read(text, file, how)).collect();
+    readings.into_iter().fold((Vec::new(), Vec::new()), |(mut notes, mut errors), reading| {
+        notes.extend(reading.notes);
+        errors.extend(reading.errors);
+        (notes, errors)
+    })
+}
+
 /// How texts are read.
 #[derive(Clone, Copy)]
 pub(super) struct How {
@@ -128,8 +139,8 @@ pub(super) fn read(text: &str, file: &Path, how: How) -> Reading {
     reading
 }
 
-struct Document<'a> {
-    text: &'a str,
+pub(super) struct Document<'a> {
+    pub(super) text: &'a str,
     /// Where it starts in the whole text.
     start: usize,
     lines_before: u64,
@@ -138,7 +149,7 @@ struct Document<'a> {
 /// The documents of a stream that hold anything. `---` and `...` at the start of a line end a
 /// document wherever they stand, in a block or quoted string too (YAML 1.2.2, 9.1.2), so that one
 /// broken document does not hide what is wrong with the next.
-fn documents(text: &str) -> Vec<Document<'_>> {
+pub(super) fn documents(text: &str) -> Vec<Document<'_>> {
     let mark = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let mut documents = Vec::new();
     let (mut start, mut start_line, mut at) = (mark, 0, mark);
@@ -188,6 +199,16 @@ const KINDS: [(&str, &str); 6] = [
     ("networking.k8s.io/v1", "NetworkPolicy"),
 ];
 
+/// The kind of the items in a list of that kind, if it is read.
+pub(super) fn implied_kind(api_version: &str, kind: &str) -> Option<(&'static str, &'static str)> {
+    KINDS.into_iter().chain(WorkloadKind::kinds()).find(|known| *known == (api_version, kind))
+}
+
+/// Whether objects of that kind are read.
+pub(super) fn is_known(api_version: &str, kind: &str) -> bool {
+    implied_kind(api_version, kind).is_some()
+}
+
 impl DocumentReader<'_> {
     /// Reads one object, or the items of a list. An item of a typed list need not repeat its kind.
     fn object(&mut self, root: &Tree, implied: Option<(&str, &str)>) {
@@ -214,11 +235,7 @@ impl DocumentReader<'_> {
         if let Some(items) = map.find("items")
             && let Some(item_kind) = kind.strip_suffix("List")
         {
-            let implied = KINDS
-                .into_iter()
-                .chain(WorkloadKind::kinds())
-                .find(|known| *known == (api_version, item_kind));
-            return self.items(items, implied);
+            return self.items(items, implied_kind(api_version, item_kind));
         }
         let title = title(map, kind);
         let of_workload = match self.how.workloads {
