@@ -222,7 +222,9 @@ fn pod_host(
 
 /// In a lab without DNS nobody serves it.
 fn without_dns(hosts: &mut [LabHost], nameservers: &[IpAddr]) {
-    hosts.iter_mut().for_each(|host| host.serves_dns &= !nameservers.is_empty());
+    for host in hosts {
+        host.serves_dns &= !nameservers.is_empty();
+    }
 }
 
 /// Hands out names of network namespaces: readable ones as long as nobody has them.
