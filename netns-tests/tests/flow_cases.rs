@@ -21,7 +21,9 @@ const ALL: Count = Count { packets: 37, changes: 7 };
 fn a_sweep_changes_no_verdict() {
     for rechecks in [false, true] {
         let mut count = Count::default();
-        suite("flows").iter().for_each(|file| follow(file, rechecks, &mut count));
+        for file in &suite("flows") {
+            follow(file, rechecks, &mut count);
+        }
         assert_eq!(count, ALL);
     }
 }

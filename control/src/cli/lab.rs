@@ -3,6 +3,7 @@
 mod change;
 mod create;
 mod get;
+mod input;
 mod kind;
 mod target;
 

@@ -87,7 +87,9 @@ pub(super) fn headline(survey: &Survey) -> String {
     let mut text = format!("gateway {name}, snapshot {epoch}, in force for {age_seconds:.0} s\n");
     if !held_back.is_empty() {
         text.push_str("its manifests have changed since, and cannot be put in force:\n");
-        held_back.iter().for_each(|why| text.push_str(&format!("  {why}\n")));
+        for why in held_back {
+            text.push_str(&format!("  {why}\n"));
+        }
     }
     text.push('\n');
     text

@@ -5,26 +5,15 @@
 //! force. What is being done is recorded before it is: whoever comes after an interruption finishes
 //! what counts and undoes what does not.
 
-use std::ffi::OsString;
-use std::fs;
-use std::io;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::build::extend;
 use super::record::{Changing, Lock, Phase, State};
 use super::teardown::remove_hosts;
-use super::{
-    Edit, Lab, LabError, LabHost, ListenPort, PodSpec, Role, cluster_dns, pod_specs, respond, services,
-};
+use super::{Edit, Lab, LabError, LabHost, ListenPort, PodSpec, Role, cluster_dns, pod_specs, respond};
 use crate::agent::Paths;
 use crate::api::{Client, Wanted};
-use crate::source::{Directory, Loaded, Overlay, RawObject, Untraced, Workloads, raw_objects};
-
-/// The file of a lab's directory with what is laid over its manifests.
-const OVERLAY: &str = "pod-ips.yaml";
-/// The file of a lab's directory with the paths of its manifests.
-const GIVEN: &str = "manifests.json";
+use crate::source::{Loaded, Overlay, RawObject, Untraced, raw_objects};
 
 /// The right to change a lab, and what it is now.
 pub struct Change<'a> {
@@ -60,31 +49,6 @@ struct Difference {
 }
 
 impl Lab {
-    /// Takes note of where the lab's manifests are, and gives pods and Services their addresses;
-    /// returns the arguments by which `podgate run` reads the same.
-    pub fn set_manifests(&self, paths: &[PathBuf]) -> Result<Vec<OsString>, LabError> {
-        let absolute: io::Result<Vec<PathBuf>> = paths.iter().map(std::path::absolute).collect();
-        let given =
-            absolute.map_err(|source| self.directory.error("find the manifests beside it", source))?;
-        let text = serde_json::to_vec(&given).map_err(io::Error::from);
-        self.write_file(GIVEN, text)?;
-        let source = Directory::new(given.clone()).with_workloads(Workloads::Replicas);
-        let (loaded, _) = source.load_traced().map_err(LabError::Manifests)?;
-        let overlay = self.addressed(Overlay::default(), &loaded, &self.plan.hosts)?;
-        self.write_overlay(&overlay)?;
-        Ok(self.arguments(&source))
-    }
-
-    /// The arguments by which the lab's programs read what it was made from.
-    fn arguments(&self, source: &Directory) -> Vec<OsString> {
-        let mut arguments: Vec<OsString> = Vec::new();
-        for path in source.paths() {
-            arguments.extend(["--manifests".into(), path.into()]);
-        }
-        arguments.extend(["--workloads".into(), "--pod-ips".into(), self.overlay_path().into()]);
-        arguments
-    }
-
     /// Begins a change; waits for one that is under way.
     pub async fn change(&self) -> Result<Change<'_>, LabError> {
         let lock = self.directory.lock_for_change()?.ok_or_else(|| self.gone())?;
@@ -131,67 +95,6 @@ impl Lab {
         state.changing = None;
         self.directory.write(lock, state)
     }
-
-    /// `overlay` with addresses for the pods and Services that have none.
-    fn addressed(
-        &self,
-        mut overlay: Overlay,
-        loaded: &Loaded,
-        hosts: &[LabHost],
-    ) -> Result<Overlay, LabError> {
-        let pods = loaded.cluster.pods();
-        overlay.pods = hosts
-            .iter()
-            .filter(|host| host.role == Role::Pod)
-            .filter_map(|host| Some((host.reference.parse().ok()?, host.addresses.clone())))
-            .filter(|(key, _)| pods.get(key).is_some_and(|pod| pod.addresses.is_empty()))
-            .collect();
-        let pairs = hosts
-            .iter()
-            .filter(|host| host.role == Role::Pod)
-            .flat_map(|host| host.addresses.iter().map(|address| (host.reference.as_str(), *address)));
-        overlay.services = services::assign(&loaded.cluster, &overlay.services, pairs)?;
-        let has = |title: &str| match title.split_once(' ') {
-            Some(("Pod", key)) => key.parse().is_ok_and(|key| pods.contains_key(&key)),
-            Some(("Namespace", name)) => loaded.cluster.namespaces().contains_key(name),
-            _ => false,
-        };
-        overlay.labels.retain(|title, _| has(title));
-        Ok(overlay)
-    }
-
-    /// The files that the lab was made from.
-    fn source(&self) -> Result<Directory, LabError> {
-        let path = self.directory().join(GIVEN);
-        let read = fs::read(&path);
-        let bytes =
-            read.map_err(|source| LabError::Record { path: path.clone(), operation: "read it", source })?;
-        let given: Vec<PathBuf> =
-            serde_json::from_slice(&bytes).map_err(|source| LabError::BadRecord { path, source })?;
-        Ok(Directory::new(given).with_workloads(Workloads::Replicas))
-    }
-
-    fn overlay_path(&self) -> PathBuf {
-        self.directory().join(OVERLAY)
-    }
-
-    fn read_overlay(&self) -> Result<Overlay, LabError> {
-        let path = self.overlay_path();
-        let read = fs::read_to_string(&path)
-            .and_then(|text| Overlay::parse(&text).map_err(|error| io::Error::other(error.to_string())));
-        read.map_err(|source| LabError::Record { path, operation: "read it", source })
-    }
-
-    fn write_overlay(&self, overlay: &Overlay) -> Result<(), LabError> {
-        self.write_file(OVERLAY, Ok(overlay.to_text().into_bytes()))
-    }
-
-    /// In one step, for whoever reads it meanwhile.
-    fn write_file(&self, name: &str, text: io::Result<Vec<u8>>) -> Result<(), LabError> {
-        let (path, new) = (self.directory().join(name), self.directory().join(format!(".{name}.new")));
-        let written = text.and_then(|text| fs::write(&new, text)).and_then(|()| fs::rename(&new, &path));
-        written.map_err(|source| LabError::Record { path, operation: "write it", source })
-    }
 }
 
 /// The pods of the change that is under way.
@@ -212,7 +115,7 @@ impl Change<'_> {
         let mut hosts = self.state.plan.hosts.clone();
         hosts.retain(|host| !going.contains(&host.reference));
         hosts.extend(coming.iter().cloned());
-        let mut overlay = self.lab.addressed(wanted, &loaded, &hosts)?;
+        let mut overlay = Lab::addressed(wanted, &loaded, &hosts)?;
         if overlay == self.overlay && coming.is_empty() && going.is_empty() && answering.is_empty() {
             return Ok(Changed { epoch: None, took: Duration::ZERO, came: Vec::new(), went: Vec::new() });
         }

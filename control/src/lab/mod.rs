@@ -30,6 +30,7 @@
 //! wanted      the pods that manifests ask for
 //! services    the addresses of Services
 //! edit        objects applied, deleted, labelled, scaled
+//! manifests   the files a lab is made from, and what is laid over them
 //! change      a lab that is up becomes what an edit asks for
 //! node        the handle: open, list, run programs inside
 //! gateway     the gateway on the lab's bridge
@@ -43,6 +44,7 @@ mod edit;
 mod error;
 mod etc;
 mod gateway;
+mod manifests;
 pub mod nameserver;
 mod node;
 mod plan;

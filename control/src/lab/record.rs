@@ -27,7 +27,7 @@ const FILE: &str = "state.json";
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a change waits for another one.
-const CHANGE_PATIENCE: Duration = Duration::from_secs(60);
+const CHANGE_PATIENCE: Duration = Duration::from_mins(1);
 
 /// What is known of a lab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -27,7 +27,7 @@ const DNS_SERVICE: (&str, &str) = ("kube-system", "kube-dns");
 pub(super) fn assign<'a>(
     cluster: &Cluster,
     earlier: &BTreeMap<ObjectKey, Vec<IpAddr>>,
-    hosts: impl Iterator<Item = (&'a str, IpAddr)> + Clone,
+    hosts: &(impl Iterator<Item = (&'a str, IpAddr)> + Clone),
 ) -> Result<BTreeMap<ObjectKey, Vec<IpAddr>>, LabError> {
     let services = cluster.services().values();
     let wanting: Vec<&ObjectKey> = services
@@ -134,7 +134,7 @@ mod tests {
             ("a/own", "{clusterIP: 10.96.0.11, ports: [{port: 80}]}"),
             ("a/alias", "{type: ExternalName, externalName: example.org}"),
         ]);
-        let first = assign(&cluster, &BTreeMap::new(), both()).unwrap();
+        let first = assign(&cluster, &BTreeMap::new(), &both()).unwrap();
         assert_eq!(
             shown(&first),
             [
@@ -146,10 +146,10 @@ mod tests {
         let mut more = cluster;
         let added = self::cluster(&[("a/aaa", PLAIN)]);
         added.services().values().for_each(|service| more.put_service(std::sync::Arc::clone(service)));
-        let second = assign(&more, &first, both()).unwrap();
+        let second = assign(&more, &first, &both()).unwrap();
         assert!(first.iter().all(|(key, addresses)| second[key] == *addresses), "{second:?}");
         assert_eq!(shown(&second)[0], "a/aaa [10.96.0.14, fd00:96::d]");
-        let v4 = assign(&more, &BTreeMap::new(), both().take(1)).unwrap();
+        let v4 = assign(&more, &BTreeMap::new(), &both().take(1)).unwrap();
         assert!(v4.values().flatten().all(IpAddr::is_ipv4), "one family where pods have one");
     }
 
@@ -157,13 +157,13 @@ mod tests {
     fn addresses_that_cannot_be_are_told() {
         let twice = "{clusterIP: 10.96.0.7, ports: [{port: 80}]}";
         let error =
-            assign(&cluster(&[("a/x", twice), ("a/y", twice)]), &BTreeMap::new(), both()).unwrap_err();
+            assign(&cluster(&[("a/x", twice), ("a/y", twice)]), &BTreeMap::new(), &both()).unwrap_err();
         assert_eq!(
             error.to_string(),
             "Service a/y asks for 10.96.0.7, which Service a/x has; give it another, or none"
         );
         let inside = [("a/pod", "10.96.3.4".parse().unwrap())].into_iter();
-        let error = assign(&cluster(&[("a/x", PLAIN)]), &BTreeMap::new(), inside).unwrap_err();
+        let error = assign(&cluster(&[("a/x", PLAIN)]), &BTreeMap::new(), &inside).unwrap_err();
         assert!(error.to_string().contains("a/pod has the address 10.96.3.4"), "{error}");
     }
 }

@@ -32,7 +32,7 @@ pub fn backends(cluster: &Cluster, service: &Service, port: &ServicePort) -> Vec
         .take_while(|(key, _)| key.namespace == service.key.namespace)
         .map(|(_, slice)| slice.as_ref())
         .filter(|slice| slice.service == service.key);
-    backends_among(cluster, service, port, slices)
+    backends_among(cluster, service, port, &slices)
 }
 
 /// The same where the Service's lists of endpoints have been found already.
@@ -40,7 +40,7 @@ pub(super) fn backends_among<'a>(
     cluster: &Cluster,
     service: &Service,
     port: &ServicePort,
-    slices: impl Iterator<Item = &'a EndpointSlice> + Clone,
+    slices: &(impl Iterator<Item = &'a EndpointSlice> + Clone),
 ) -> Vec<Backend> {
     if matches!(service.kind, ServiceKind::External(_)) {
         return Vec::new();

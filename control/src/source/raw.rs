@@ -76,7 +76,9 @@ fn collect(mut value: JsonValue, implied: Option<(&str, &str)>, found: &mut Vec<
     let list_of = value["kind"].as_str().and_then(|kind| kind.strip_suffix("List"));
     if let (Some(item_kind), Some(items)) = (list_of, value["items"].as_array()) {
         let implied = implied_kind(value["apiVersion"].as_str().unwrap_or_default(), item_kind);
-        items.iter().for_each(|item| collect(item.clone(), implied, found));
+        for item in items {
+            collect(item.clone(), implied, found);
+        }
         return;
     }
     found.extend(RawObject::of(value));

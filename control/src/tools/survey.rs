@@ -108,7 +108,7 @@ impl Survey {
             failed
         })?;
         let (cluster, background) = (loaded.cluster, loaded.background);
-        let mut survey = Self { cluster, background, traced, ..Self::default() };
+        let mut survey = Self { cluster, traced, background, ..Self::default() };
         for note in loaded.notes {
             match note {
                 Note::IgnoredKind { kind, .. } => {

@@ -1,21 +1,18 @@
 //! `podgate lab apply`, `delete`, `label`, `scale`, `sync`: a lab that is up is changed.
 
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use clap::Args;
 use serde_json::json;
 
+use super::input::read_objects;
 use super::kind::{Kind, kinds_and_names, shown};
-use super::{LabName, Outcome, block_on, failed, refused};
-use crate::cli::Failure;
+use super::{LabName, Outcome, block_on, failed};
 use crate::lab::{Change, Edit, EditError, Edited, Lab};
 use crate::model::{Cluster, Labels, ObjectKey};
-use crate::source::{
-    Directory, LabelChanges, Note, RawObject, SourceError, Untraced, Workloads, is_cluster_wide, raw_objects,
-    read_texts, title,
-};
+use crate::source::{LabelChanges, RawObject, is_cluster_wide, read_texts, title};
 
 /// Put objects in a lab that is up; returns when they are in force.
 #[derive(Debug, Args)]
@@ -272,49 +269,4 @@ fn labels_of(
         "Namespace" => Ok(cluster.namespaces().get(name).map(|namespace| namespace.labels().clone())),
         _ => Err(anyhow!("only labels of pods and namespaces matter to policy; apply other objects anew")),
     }
-}
-
-/// Every object in files, in order; what is wrong with them is told.
-fn read_objects(files: &[PathBuf], namespace: Option<&str>) -> Result<Vec<RawObject>, Failure> {
-    let mut texts = Vec::new();
-    for file in files {
-        if file == Path::new("-") {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("standard input")?;
-            texts.push((PathBuf::from("standard input"), text));
-            continue;
-        }
-        let found = Directory::new([file]).with_workloads(Workloads::Replicas).texts();
-        let found = found.map_err(|errors| wrong(errors))?;
-        for (file, bytes) in found {
-            let text = String::from_utf8(bytes.to_vec()).with_context(|| file.display().to_string())?;
-            texts.push((file, text));
-        }
-    }
-    let (notes, errors) = read_texts(&texts);
-    if !errors.is_empty() {
-        return Err(wrong(errors));
-    }
-    for note in notes.iter().filter(|note| matches!(note, Note::IgnoredKind { .. })) {
-        eprintln!("note: {note}");
-    }
-    let mut objects: Vec<RawObject> = texts.iter().flat_map(|(_, text)| raw_objects(text)).collect();
-    if let Some(namespace) = namespace {
-        for object in objects.iter_mut().filter(|object| object.namespace.is_some()) {
-            let written = object.value["metadata"]["namespace"].as_str();
-            if let Some(other) = written.filter(|written| *written != namespace) {
-                let title = object.title();
-                return Err(
-                    anyhow!("{title} is in namespace {other}, and --namespace says {namespace}").into()
-                );
-            }
-            object.value["metadata"]["namespace"] = json!(namespace);
-            object.namespace = Some(namespace.to_owned());
-        }
-    }
-    Ok(objects)
-}
-
-fn wrong(errors: Vec<SourceError>) -> Failure {
-    refused(&Untraced { errors, texts: Vec::new() })
 }

@@ -109,8 +109,9 @@ impl End {
         {
             let mut ends = Self::resolve(survey, judge, &EndName::Pod(first.key.clone()))?;
             let count = others.len() + 1;
-            ends.iter_mut()
-                .for_each(|end| end.one_of = Some(Workload { name: key.to_string(), pods: count }));
+            for end in &mut ends {
+                end.one_of = Some(Workload { name: key.to_string(), pods: count });
+            }
             return Ok(ends);
         }
         let (addresses, asked, node) = match name {
