@@ -42,6 +42,7 @@ pub fn slice(number: u32, backends: std::ops::Range<u32>) -> Arc<EndpointSlice> 
         addresses: vec![IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + number * 32 + backend))],
         condition: Condition::Ready,
         pod: None,
+        hostname: None,
     };
     let ports = vec![EndpointPort { name: None, protocol: Protocol::Tcp, port: 8080 }];
     let endpoints = backends.map(endpoint).collect();

@@ -58,7 +58,7 @@ async fn down_leaves_nothing_and_can_be_repeated() {
 
     let url = format!("http://{}/", other.host("shop/web").expect("the pod").addresses[0]);
     let answer = output_in(&other.node().expect("its node"), "curl", &["-sS", "--max-time", "5", &url]);
-    assert_eq!(answer, "shop/web\n", "another lab is left alone");
+    assert!(answer.starts_with("shop/web\n"), "another lab is left alone: {answer}");
 }
 
 #[tokio::test]
@@ -106,7 +106,8 @@ async fn a_lab_is_not_brought_up_twice() {
     assert!(matches!(error, LabError::AlreadyUp { .. }), "{error}");
     // The attempt has not hurt it.
     let url = format!("http://{}/", lab.host("shop/web").expect("the pod").addresses[0]);
-    assert_eq!(output_in(&lab.node().expect("the node"), "curl", &["-sS", &url]), "shop/web\n");
+    let answer = output_in(&lab.node().expect("the node"), "curl", &["-sS", &url]);
+    assert!(answer.starts_with("shop/web\n"), "{answer}");
 
     // A namespace of the same name, but another's, is neither used nor deleted.
     let name = unique("t");

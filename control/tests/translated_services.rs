@@ -59,6 +59,8 @@ fn pod() -> impl Strategy<Value = Pod> {
             phase,
             ready,
             terminating,
+            hostname: None,
+            subdomain: None,
             ports,
         },
     )
@@ -96,6 +98,7 @@ fn slice() -> impl Strategy<Value = EndpointSlice> {
         addresses,
         condition,
         pod: None,
+        hostname: None,
     });
     let port = (select(&Protocol::ALL[..]), 80..83_u16).prop_map(|(protocol, port)| EndpointPort {
         name: Some(format!("p{port}")),
@@ -231,6 +234,8 @@ fn what_has_not_changed_is_not_made_again() {
         phase: Phase::Running,
         ready: true,
         terminating: false,
+        hostname: None,
+        subdomain: None,
         ports: Vec::new(),
     };
     for (namespace, host) in [("x", 1), ("y", 2)] {

@@ -156,3 +156,37 @@ async fn what_changes_nothing_is_not_delivered_and_a_change_is_soon() {
     println!("edit to delivery: median {:?}, worst {:?}", delays[5], delays[9]);
     assert!(delays[5] < Duration::from_millis(100), "{delays:?}");
 }
+
+/// What is laid over manifests is read with them: addresses, labels, objects in the place of others.
+#[tokio::test]
+async fn the_overlay_is_followed_too() {
+    let dir = tempdir().unwrap();
+    let (manifests, overlay) = (dir.path().join("manifests"), dir.path().join("pod-ips.yaml"));
+    fs::create_dir(&manifests).unwrap();
+    fs::write(manifests.join("a.yaml"), pod("a") + "---\n" + &pod("b")).unwrap();
+    fs::write(&overlay, "default/a: [10.244.0.5]\n").unwrap();
+    let directory = Directory::new([&manifests]).with_overlay_file(&overlay);
+    let mut watch = Watch::start(directory).unwrap();
+    let first = next(&mut watch).await.unwrap();
+    let addresses = |loaded: &Loaded| -> Vec<usize> {
+        loaded.cluster.pods().values().map(|pod| pod.addresses.len()).collect()
+    };
+    assert_eq!((addresses(&first), first.revision, first.files), (vec![1, 0], None, 1));
+
+    let changed = r#"{"revision": 2, "pods": {"default/b": ["10.244.0.6"]}, "absent": ["Pod default/a"],
+        "labels": {"Pod default/b": {"app": "b"}, "Pod default/nobody": {"x": null}},
+        "objects": {"Pod default/c": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "c"}}}}"#;
+    rename_over(&overlay, changed);
+    let second = next(&mut watch).await.unwrap();
+    assert_eq!((addresses(&second), second.revision), (vec![1, 0], Some(2)));
+    let names: Vec<&str> = second.cluster.pods().keys().map(|key| key.name.as_str()).collect();
+    assert_eq!(names, ["b", "c"]);
+    let b = second.cluster.pods().values().next().unwrap();
+    assert_eq!(b.labels.get("app").map(String::as_str), Some("b"));
+
+    rename_over(&overlay, "services: {web: [10.96.0.1]}");
+    let errors = next(&mut watch).await.unwrap_err();
+    let [error] = &errors[..] else { panic!("{errors:?}") };
+    let told = error.to_string();
+    assert!(told.contains("pod-ips.yaml: services.web: \"web\" is not of the form namespace/name"), "{told}");
+}

@@ -1,6 +1,7 @@
 //! `podgate lab up`, taken down at the end.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread::panicking;
@@ -101,6 +102,46 @@ impl TestLab {
         let mut command = Command::new(podgate());
         command.args(["lab", "exec", "--name", &self.instance.name, pod, "--"]);
         finish(command.args(words))
+    }
+
+    /// `podgate lab WORDS` on it.
+    #[track_caller]
+    pub fn lab(&self, words: &[&str]) -> Finished {
+        finish(&mut self.lab_command(words))
+    }
+
+    /// The same, which must end well; returns what it says.
+    #[track_caller]
+    pub fn lab_ok(&self, words: &[&str]) -> String {
+        let done = self.lab(words);
+        assert_eq!(done.code, 0, "{}: {}\n{}", done.line, done.stderr, done.stdout);
+        done.stdout
+    }
+
+    /// The command for `podgate lab WORDS` on it.
+    pub fn lab_command(&self, words: &[&str]) -> Command {
+        let (first, rest) = words.split_first().expect("a command");
+        let mut command = Command::new(podgate());
+        // First, so that more words may follow.
+        command.args(["lab", first, "--name", &self.instance.name]).args(rest);
+        command
+    }
+
+    /// Writes a manifest outside the lab's folder, for `lab apply -f`.
+    #[track_caller]
+    pub fn aside(&self, file: &str, text: &str) -> String {
+        let path = self.dir.path().join(file);
+        fs::write(&path, text).expect("a manifest");
+        path.display().to_string()
+    }
+
+    /// The addresses of the Service `namespace/name`, IPv4 first.
+    #[track_caller]
+    pub fn service(&self, key: &str) -> Vec<IpAddr> {
+        let (namespace, name) = key.split_once('/').expect("namespace/name");
+        let text = self.lab_ok(&["get", "svc", name, "-n", namespace, "-o", "json"]);
+        let service: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        serde_json::from_value(service["spec"]["clusterIPs"].clone()).expect("addresses")
     }
 
     /// What is left of it on the machine, in words.

@@ -122,3 +122,34 @@ pub fn policy(key: &str, spec: &str) -> String {
 pub fn deny_ingress(key: &str) -> String {
     policy(key, "{podSelector: {}, policyTypes: [Ingress]}")
 }
+
+/// An object `namespace/name` with that spec, written as flow YAML.
+pub fn object(api_version: &str, kind: &str, key: &str, spec: &str) -> String {
+    let (namespace, name) = key.split_once('/').expect("namespace/name");
+    format!(
+        "---\napiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n"
+    )
+}
+
+/// A Service `namespace/name` for pods with the label `app: APP`, with those ports and other fields
+/// (`ports: [{port: 80}]`).
+pub fn service(key: &str, app: &str, rest: &str) -> String {
+    object("v1", "Service", key, &format!("{{selector: {{app: {app}}}, {rest}}}"))
+}
+
+/// A Deployment `namespace/name` of so many pods with the label `app: <name>`, that answer on the TCP
+/// port 8080 (`http`) and the UDP port 5300 (`dns`).
+pub fn deployment(key: &str, replicas: u32) -> String {
+    let (_, app) = key.split_once('/').expect("namespace/name");
+    let ports = "[{name: http, containerPort: 8080}, {name: dns, containerPort: 5300, protocol: UDP}]";
+    let template = format!(
+        "{{metadata: {{labels: {{app: {app}}}}}, spec: {{containers: [{{name: c, image: any, ports: {ports}}}]}}}}"
+    );
+    let selector = format!("{{matchLabels: {{app: {app}}}}}");
+    object(
+        "apps/v1",
+        "Deployment",
+        key,
+        &format!("{{replicas: {replicas}, selector: {selector}, template: {template}}}"),
+    )
+}

@@ -56,6 +56,8 @@ pub struct Gateway {
     pub(super) counters: Vec<Arc<Counters>>,
     pub(super) history: History,
     pub(super) revalidation: Revalidation,
+    /// Told of every snapshot that is put in force, by its number.
+    pub(super) epochs: tokio::sync::watch::Sender<u32>,
     pub(super) started: Time,
     pub(super) state: Mutex<State>,
 }
@@ -79,6 +81,8 @@ pub(super) struct State {
     pub(super) cluster: Arc<Cluster>,
     /// What the manifests of `cluster` tell besides.
     pub(super) background: Arc<Background>,
+    /// The revision of the overlay that they were read with.
+    pub(super) revision: Option<u64>,
     /// What the policy in force was compiled from.
     pub(super) in_force: Option<InForce>,
     pub(super) node_addresses: Vec<std::net::IpAddr>,
@@ -234,6 +238,7 @@ impl Gateway {
         }
         state.cluster = Arc::new(loaded.cluster);
         state.background = Arc::new(loaded.background);
+        state.revision = loaded.revision;
         state.ports.unsettled(&state.cluster)
     }
 
@@ -292,7 +297,7 @@ impl Gateway {
         snapshot.handovers = self.handovers(state, &snapshot);
         let snapshot = Arc::new(snapshot);
         let (cluster, background) = (Arc::clone(&state.cluster), Arc::clone(&state.background));
-        state.in_force = Some(InForce { epoch, cluster, background });
+        state.in_force = Some(InForce { epoch, cluster, background, revision: state.revision });
         self.revalidation.publish(Arc::clone(&snapshot));
         if state.snapshots.len() == SNAPSHOTS_KEPT {
             state.snapshots.pop_front();
@@ -315,6 +320,7 @@ impl Gateway {
         );
         state.alarm("endpoints", alarms);
         state.alarm("services", service_notes.iter().map(ToString::to_string).collect());
+        self.epochs.send_replace(epoch.0);
         Ok(())
     }
 

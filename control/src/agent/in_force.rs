@@ -1,6 +1,7 @@
 //! What the policy in force was compiled from, for tools that ask about it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use podgate_dataplane::worker;
 use podgate_flowtable::Epoch;
@@ -18,9 +19,39 @@ pub(super) struct InForce {
     pub(super) epoch: Epoch,
     pub(super) cluster: Arc<Cluster>,
     pub(super) background: Arc<Background>,
+    /// The revision of the overlay file that they were read with.
+    pub(super) revision: Option<u64>,
 }
 
 impl Gateway {
+    /// Waits until `wanted` is in force, or for `patience`; returns how it is then.
+    pub async fn when_in_force(&self, wanted: &api::Wanted, patience: Duration) -> api::Status {
+        let mut epochs = self.epochs.subscribe();
+        let arrived = async {
+            // Told before it is looked at: no snapshot falls between.
+            while !self.has_in_force(wanted) {
+                if epochs.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(patience, arrived).await;
+        self.status()
+    }
+
+    fn has_in_force(&self, wanted: &api::Wanted) -> bool {
+        let state = self.state();
+        let is_recent =
+            |in_force: &InForce| wanted.revision.is_none_or(|wanted| in_force.revision >= Some(wanted));
+        let is_bound = |pod: &str| {
+            state
+                .ports
+                .iter()
+                .any(|port| port.bound.as_ref().is_some_and(|bound| bound.pod.to_string() == pod))
+        };
+        state.in_force.as_ref().is_some_and(is_recent) && wanted.pods().all(is_bound)
+    }
+
     /// The objects that are in force, with the addresses that pods have here; `None` before the first
     /// snapshot.
     pub fn in_force(&self) -> Option<api::InForce> {

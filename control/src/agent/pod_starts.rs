@@ -73,6 +73,8 @@ mod tests {
                 phase: *phase,
                 ready: true,
                 terminating: false,
+                hostname: None,
+                subdomain: None,
                 ports: Vec::new(),
             });
         }

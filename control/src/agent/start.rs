@@ -161,6 +161,7 @@ impl Gateway {
             silent: Vec::new(),
             cluster: Arc::default(),
             background: Arc::default(),
+            revision: None,
             in_force: None,
             node_addresses: Vec::new(),
             owners,
@@ -178,7 +179,10 @@ impl Gateway {
         let thread = Revalidation::start(Arc::clone(&shared), counters.clone());
         let revalidation = thread.map_err(|source| StartError::Thread { source })?;
         let (history, state) = (History::new(), Mutex::new(state));
-        Ok(Arc::new(Self { options, shared, quota, counters, history, revalidation, started: now, state }))
+        let (epochs, _) = tokio::sync::watch::channel(0);
+        let gateway =
+            Self { options, shared, quota, counters, history, revalidation, epochs, started: now, state };
+        Ok(Arc::new(gateway))
     }
 
     fn steer_config(

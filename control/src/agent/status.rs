@@ -78,6 +78,7 @@ impl Gateway {
             }
             .into(),
             epoch: snapshot.map(|snapshot| snapshot.epoch.0),
+            revision: state.in_force.as_ref().and_then(|in_force| in_force.revision),
             snapshot_age_seconds: state.published.map(|(at, _)| history::seconds_since(now, at)),
             last_publish_ms: state.published.map(|(_, took)| took.as_secs_f64() * 1e3),
             publish_p99_ms: state.publish_times.percentile_ms(99.0),

@@ -1,6 +1,5 @@
 //! The loop: manifests, links, signals, the clock.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +16,8 @@ use super::home::Home;
 use super::start::StartError;
 use super::{OnExit, Paths, RunOptions, preflight};
 use crate::api::{self, ServeError};
-use crate::model::ObjectKey;
 use crate::net::{Monitor, NetError, Netlink};
-use crate::source::{Directory, Loaded, Overlay, SourceError, Untraced, Update, Watch, WatchError};
+use crate::source::{Directory, Loaded, SourceError, Untraced, Update, Watch, WatchError};
 
 /// How often events are taken over from the workers.
 const EVENTS_EVERY: Duration = Duration::from_millis(20);
@@ -41,14 +39,6 @@ pub enum RunError {
     /// The manifests cannot be watched.
     #[error(transparent)]
     Watch(#[from] WatchError),
-    /// The file of pod addresses is bad.
-    #[error("--pod-ips {}: {reason}", .path.display())]
-    PodIps {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
     /// The local socket cannot be served.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -96,7 +86,7 @@ pub async fn run(options: RunOptions, ready: impl FnOnce(&Gateway)) -> Result<()
         .with_workloads(options.workloads)
         .with_strictness(options.strictness);
     if let Some(path) = &options.pod_ips {
-        source = source.with_overlay(read_overlay(path)?);
+        source = source.with_overlay_file(path);
     }
     // Bad manifests are told before anything is touched.
     source.load_traced().map_err(RunError::Manifests)?;
@@ -129,23 +119,6 @@ impl RunError {
 async fn next_manifests(watch: &mut Watch) -> Result<Update, WatchError> {
     let ended = || WatchError::Start { reason: "the thread that watches the manifests has ended".into() };
     watch.next().await.ok_or_else(ended)
-}
-
-fn read_overlay(path: &PathBuf) -> Result<Overlay, RunError> {
-    let bad = |reason: String| RunError::PodIps { path: path.clone(), reason };
-    let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
-    let entries: std::collections::BTreeMap<String, Vec<std::net::IpAddr>> = serde_saphyr::from_str(&text)
-        .map_err(|error| {
-            bad(format!(
-                "{error}; it must map namespace/pod to a list of addresses, as in 'shop/web: [10.244.0.5]'"
-            ))
-        })?;
-    entries
-        .into_iter()
-        .map(|(pod, addresses)| {
-            Ok((pod.parse::<ObjectKey>().map_err(|error| bad(error.to_string()))?, addresses))
-        })
-        .collect()
 }
 
 async fn guard(

@@ -10,7 +10,9 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::{EventFilter, EventLine, FlowFilter, FlowRecord, Flushed, InForce, Lines, PolicyStats, Status};
+use super::{
+    EventFilter, EventLine, FlowFilter, FlowRecord, Flushed, InForce, Lines, PolicyStats, Status, Wanted,
+};
 
 /// Why a running gateway could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +63,14 @@ impl Client {
     /// How it is.
     pub async fn status(&self) -> Result<Status, ClientError> {
         let response = self.ask(Method::GET, "/v1/status").await?;
+        self.read(response).await
+    }
+
+    /// How it is once that is in force, or after ten seconds.
+    pub async fn when_in_force(&self, wanted: &Wanted) -> Result<Status, ClientError> {
+        let revision = wanted.revision.map(|revision| format!("revision={revision}&")).unwrap_or_default();
+        let request = format!("/v1/status?{revision}pods={}", escape(&wanted.pods));
+        let response = self.ask(Method::GET, &request).await?;
         self.read(response).await
     }
 

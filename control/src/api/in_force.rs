@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Status;
 use crate::source::Place;
 
 /// Everything that the policy in force was compiled from.
@@ -23,6 +24,30 @@ pub struct InForce {
     pub places: BTreeMap<String, PolicyPlace>,
     /// Namespaces, nodes, pods and policies as a Kubernetes List.
     pub objects: Value,
+}
+
+/// What is to be in force before a gateway answers.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Wanted {
+    /// This revision of the `--pod-ips` file, or a later one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// Pods (`namespace/name`, with commas between) whose ports are known for theirs.
+    #[serde(default)]
+    pub pods: String,
+}
+
+impl Wanted {
+    /// The pods, one by one.
+    pub fn pods(&self) -> impl Iterator<Item = &str> {
+        self.pods.split(',').filter(|pod| !pod.is_empty())
+    }
+
+    /// Whether a gateway that is so has it in force.
+    pub fn is_met_by(&self, status: &Status) -> bool {
+        let is_bound = |pod: &str| status.ports.iter().any(|port| port.pod.as_deref() == Some(pod));
+        self.revision.is_none_or(|wanted| status.revision >= Some(wanted)) && self.pods().all(is_bound)
+    }
 }
 
 /// Where a policy stood.

@@ -15,6 +15,7 @@
 //! |---|---|
 //! | `GET /v1/status` | a [`Status`] |
 //! | `GET /v1/policy` | a [`PolicyStats`] |
+//! | `GET /v1/status?revision=7&pods=shop/web` | the same, as soon as that is in force, or after ten seconds |
 //! | `GET /v1/events?verdict=dropped&follow=true` | one [`EventLine`] a line |
 //! | `GET /v1/flows?pod=shop/db&limit=10` | one [`FlowRecord`] a line |
 //! | `GET /v1/objects` | what the policy in force was compiled from, an [`InForce`] |
@@ -31,7 +32,7 @@ mod types;
 
 pub use client::{Client, ClientError};
 pub use flow::{FlowFilter, FlowNumber, FlowRecord, Flushed, NotOne, ProtocolName, STATES};
-pub use in_force::{InForce, PolicyPlace};
+pub use in_force::{InForce, PolicyPlace, Wanted};
 pub use policy::{Compilation, EnforceTimes, LimitUse, PolicyStats};
 pub use server::{ServeError, serve};
 pub use stream::Lines;

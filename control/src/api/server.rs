@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
@@ -18,7 +19,7 @@ use tokio::net::UnixListener;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
-use super::{EventFilter, EventLine, FlowFilter, Flushed};
+use super::{EventFilter, EventLine, FlowFilter, Flushed, Wanted};
 use crate::agent::Gateway;
 
 /// Why the socket cannot be served.
@@ -58,8 +59,11 @@ pub fn serve(path: &Path, gateway: Arc<Gateway>) -> Result<impl Future<Output = 
     })
 }
 
-async fn status(State(gateway): State<Arc<Gateway>>) -> Response {
-    Json(gateway.status()).into_response()
+/// How long a client is kept waiting for what it wants in force.
+const IN_FORCE_WITHIN: Duration = Duration::from_secs(10);
+
+async fn status(State(gateway): State<Arc<Gateway>>, Query(wanted): Query<Wanted>) -> Response {
+    Json(gateway.when_in_force(&wanted, IN_FORCE_WITHIN).await).into_response()
 }
 
 /// Writing down a large cluster takes a while: on a thread of its own.

@@ -218,6 +218,9 @@ pub struct Status {
     pub on_exit: String,
     /// Number of the snapshot in force; absent before the first.
     pub epoch: Option<u32>,
+    /// The revision of the `--pod-ips` file that it was compiled with; absent where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
     /// Seconds since it was published.
     pub snapshot_age_seconds: Option<f64>,
     /// Milliseconds from the change being seen to the snapshot being published, the last time.

@@ -1,13 +1,20 @@
 //! `podgate lab`: a node and its pods as network namespaces, with the gateway running on it.
 
+mod change;
+mod create;
+mod get;
+mod input;
+mod kind;
+mod target;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, anyhow, bail};
-use clap::{Args, Subcommand};
+use anyhow::{anyhow, bail};
+use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::gateway_args::GatewayArgs;
@@ -15,10 +22,13 @@ use super::status::Format;
 use super::survey::refused;
 use super::{Failure, Outcome, block_on, table};
 use crate::agent::{self, Paths};
-use crate::lab::{Lab, LabHost, LabOptions, ListenPort, PodSpec, Protocol, responder};
-use crate::model::{self, Cluster};
-use crate::source::{Directory, Workloads};
+use crate::lab::{
+    ClusterDns, Lab, LabError, LabHost, LabOptions, ListenPort, nameserver, pod_specs, responder,
+};
+use crate::model::Cluster;
+use crate::source::{Directory, Strictness, Workloads, read_manifests};
 
+pub(super) use crate::lab::nameserver::Arguments as NameserverArgs;
 pub(super) use crate::lab::responder::Arguments as ResponderArgs;
 
 /// A node and its pods as network namespaces, with the gateway running on it: real packets, no cluster.
@@ -38,6 +48,15 @@ pub(super) struct LabArgs {
 enum LabCommand {
     Up(UpArgs),
     Exec(ExecArgs),
+    Apply(change::ApplyArgs),
+    Delete(change::DeleteArgs),
+    Create(create::CreateArgs),
+    Run(create::RunArgs),
+    Label(change::LabelArgs),
+    Scale(change::ScaleArgs),
+    Sync(change::SyncArgs),
+    Get(get::GetArgs),
+    Services(get::ServicesArgs),
     List(ListArgs),
     Down(DownArgs),
 }
@@ -47,8 +66,11 @@ enum LabCommand {
 #[command(after_help = "Example:\n  podgate lab up examples/first-look --cpus 1\n\n\
     Each Pod, and each pod that a Deployment or another workload asks for, becomes a namespace on\n\
     the node's bridge, with the address of its manifest or one of 10.244.0.0/16 and\n\
-    fd00:244::/64, and answers on its containerPorts with its name. The manifests\n\
-    are watched: edit a policy and it is in force.")]
+    fd00:244::/64, and answers on its containerPorts with its name. Each Service gets addresses of\n\
+    10.96.0.0/16 and fd00:96::/112 unless its manifest has some, and is found by its name: a pod\n\
+    kube-system/kube-dns serves it. The manifests are watched: edit a policy and it is in force.\n\
+    'podgate lab sync' makes pods that are new in them; 'podgate lab\n\
+    apply', 'delete', 'label' and 'scale' change the lab and leave the files alone.")]
 struct UpArgs {
     /// Files and directories of Kubernetes manifests.
     #[arg(required = true, value_name = "PATH")]
@@ -56,19 +78,35 @@ struct UpArgs {
     /// The lab's name, and its gateway's.
     #[arg(long, default_value = "lab", value_name = "NAME", env = "PODGATE_NAME")]
     name: String,
+    /// Whether names of Services and pods are served, by a pod kube-system/kube-dns at 10.96.0.10.
+    #[arg(long, value_enum, default_value_t = Dns::On)]
+    dns: Dns,
     #[command(flatten)]
     gateway: GatewayArgs,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Dns {
+    /// Pods ask the lab's DNS.
+    On,
+    /// Pods ask where the machine does.
+    Off,
+}
+
 /// Run a program in a pod.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  podgate lab exec shop/frontend -- ping -c 1 10.244.1.20\n\n\
-    The exit code is the program's. 'node' runs it on the node.")]
+#[command(after_help = "Examples:\n  podgate lab exec shop/frontend -- ping -c 1 10.244.1.20\n  \
+    podgate lab exec -n shop deploy/web -- curl -m 1 http://10.96.0.11/\n\n\
+    As with kubectl, deploy/web and svc/web mean the first ready pod behind them. The exit code is the\n\
+    program's. 'node' runs it on the node.")]
 struct ExecArgs {
     #[command(flatten)]
     lab: LabName,
-    /// The pod, or 'node'.
-    #[arg(value_name = "NAMESPACE/POD")]
+    /// The namespace of a pod that is named without one.
+    #[arg(short, long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// The pod (NAMESPACE/POD, POD, pod/POD, deploy/NAME, svc/NAME), or 'node'.
+    #[arg(value_name = "POD")]
     pod: String,
     /// The program and its arguments.
     #[arg(required = true, last = true, value_name = "CMD")]
@@ -123,6 +161,15 @@ pub(super) fn run(args: LabArgs) -> Outcome {
     match args.command {
         LabCommand::Up(args) => up(&args),
         LabCommand::Exec(args) => exec(&args),
+        LabCommand::Apply(args) => change::apply(&args),
+        LabCommand::Delete(args) => change::delete(&args),
+        LabCommand::Create(args) => create::create(&args),
+        LabCommand::Run(args) => create::run(&args),
+        LabCommand::Label(args) => change::label(&args),
+        LabCommand::Scale(args) => change::scale(&args),
+        LabCommand::Sync(args) => change::sync(&args),
+        LabCommand::Get(args) => get::run(&args),
+        LabCommand::Services(args) => get::services(&args),
         LabCommand::List(args) => list(&args),
         LabCommand::Down(args) => down(&args),
     }
@@ -133,6 +180,11 @@ pub(super) fn respond(args: &ResponderArgs) -> std::process::ExitCode {
     responder::run(args)
 }
 
+/// The hidden command that runs in pods that serve DNS.
+pub(super) fn serve_names(args: &NameserverArgs) -> std::process::ExitCode {
+    nameserver::run(args)
+}
+
 fn up(args: &UpArgs) -> Outcome {
     let directory = Directory::new(args.paths.clone())
         .with_workloads(Workloads::Replicas)
@@ -141,19 +193,20 @@ fn up(args: &UpArgs) -> Outcome {
     for note in &loaded.notes {
         eprintln!("note: {note}");
     }
-    let specs = pod_specs(&loaded.cluster);
-    if specs.is_empty() {
-        return Err(anyhow!(
-            "the manifests have no pods with a network of their own; a lab needs at least one"
-        )
-        .into());
-    }
+    let mut specs = pod_specs(&loaded.cluster);
+    eprintln!("note: images are not run: in each pod a small server answers on the declared containerPorts");
     check_name_is_free(&args.name, &args.gateway.run_dir)?;
-    let lab = block_on(Lab::up(&args.name, &specs, &LabOptions::default()))??;
-    if let Err(error) = start_gateway(&lab, args, &specs) {
+    let dns = (args.dns == Dns::On).then(|| ClusterDns::plan(&loaded.cluster));
+    let mut options = LabOptions::default();
+    if let Some(dns) = &dns {
+        specs = pod_specs(&with_dns(loaded.cluster, dns));
+        options.nameservers.clone_from(&dns.nameservers);
+    }
+    let lab = block_on(Lab::up(&args.name, &specs, &options))??;
+    if let Err(error) = start_programs(&lab, args, dns.as_ref()) {
         // Half a lab is no lab.
         block_on(Lab::take_down(&args.name, &args.gateway.run_dir))??;
-        return Err(error.into());
+        return Err(failed(error));
     }
     let mut out = std::io::stdout().lock();
     writeln!(
@@ -165,70 +218,49 @@ fn up(args: &UpArgs) -> Outcome {
     )?;
     out.write_all(render_pods(&[(args.name.clone(), lab.pods().cloned().collect())]).as_bytes())?;
     let name = if args.name == "lab" { String::new() } else { format!(" --name {}", args.name) };
-    if let Some(pod) = lab.pods().next() {
+    if let Some(pod) = lab.pods().find(|pod| !pod.serves_dns) {
         writeln!(out, "\ntry:  podgate lab exec{name} {} -- ping -c 1 ADDRESS", pod.reference)?;
     }
     writeln!(out, "      podgate observe{name} --follow\n      podgate lab down{name}")?;
     Ok(())
 }
 
-/// Pods that have a network of their own and have not ended.
-fn pod_specs(cluster: &Cluster) -> Vec<PodSpec> {
-    let pods = cluster.pods().values().filter(|pod| pod.is_live() && !pod.host_network);
-    pods.map(|pod| {
-        let mut ports: Vec<_> = pod
-            .ports
-            .iter()
-            .map(|port| ListenPort {
-                port: port.port,
-                protocol: match port.protocol {
-                    model::Protocol::Tcp => Protocol::Tcp,
-                    model::Protocol::Udp => Protocol::Udp,
-                    model::Protocol::Sctp => Protocol::Sctp,
-                },
-            })
-            .collect();
-        // Several containers may declare the same port.
-        ports.sort_by_key(ListenPort::to_string);
-        ports.dedup();
-        PodSpec { addresses: pod.addresses.clone(), ports, ..PodSpec::new(&pod.key.namespace, &pod.key.name) }
-    })
-    .collect()
+/// The user's objects with those that the lab's DNS adds.
+fn with_dns(mut cluster: Cluster, dns: &ClusterDns) -> Cluster {
+    let reading = read_manifests(&dns.manifests, Path::new("kube-dns.yaml"), Strictness::New);
+    reading.manifests.into_iter().for_each(|manifest| manifest.object.put_into(&mut cluster));
+    cluster
 }
 
-fn start_gateway(lab: &Lab, args: &UpArgs, specs: &[PodSpec]) -> anyhow::Result<()> {
-    let pod_ips = lab.directory().join("pod-ips.yaml");
-    std::fs::write(&pod_ips, assigned(lab, specs)).with_context(|| pod_ips.display().to_string())?;
-    let mut arguments: Vec<OsString> = Vec::new();
-    for path in &args.paths {
-        arguments.extend(["--manifests".into(), std::path::absolute(path)?.into()]);
+/// The gateway, and what serves DNS.
+fn start_programs(lab: &Lab, args: &UpArgs, dns: Option<&ClusterDns>) -> Result<(), LabError> {
+    let mut paths = args.paths.clone();
+    if let Some(dns) = dns {
+        paths.extend(dns.write(lab)?);
     }
-    arguments.extend(["--workloads".into(), "--pod-ips".into(), pod_ips.into()]);
+    let mut arguments = lab.set_manifests(&paths)?;
+    lab.start_nameservers(&arguments)?;
     arguments.extend(args.gateway.to_arguments().into_iter().map(OsString::from));
-    Ok(lab.start_gateway(&args.gateway.run_dir, &arguments)?)
-}
-
-/// Addresses of pods whose manifest has none, as `--pod-ips` reads them.
-fn assigned(lab: &Lab, specs: &[PodSpec]) -> String {
-    let mut text = String::from("# Addresses the lab gave to pods whose manifest has none.\n{\n");
-    for spec in specs.iter().filter(|spec| spec.addresses.is_empty()) {
-        if let Ok(host) = lab.host(&spec.reference()) {
-            let addresses: Vec<_> = host.addresses.iter().map(|address| format!("\"{address}\"")).collect();
-            text.push_str(&format!("  \"{}\": [{}],\n", spec.reference(), addresses.join(", ")));
-        }
-    }
-    text.push_str("}\n");
-    text
+    lab.start_gateway(&args.gateway.run_dir, &arguments)
 }
 
 fn exec(args: &ExecArgs) -> Outcome {
     let lab = Lab::open(&args.lab.chosen()?)?;
     let mut command = Command::new(&args.command[0]);
     command.args(&args.command[1..]);
-    let status = lab.exec(&args.pod, command)?;
+    let pod = target::resolve(&lab, &args.pod, args.namespace.as_deref())?;
+    let status = lab.exec(&pod, command)?;
     match status.code().or_else(|| Some(128 + status.signal()?)) {
         Some(0) => Ok(()),
         code => Err(Failure::Code(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))),
+    }
+}
+
+/// Bad manifests are shown where they stand.
+fn failed(error: LabError) -> Failure {
+    match error {
+        LabError::Manifests(untraced) => refused(&untraced),
+        error => error.into(),
     }
 }
 

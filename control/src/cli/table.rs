@@ -4,25 +4,30 @@ use std::fmt::Write;
 
 /// `rows` under `head`, each column as wide as its widest cell.
 pub(super) fn render<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
-    let mut widths = head.map(str::len);
+    render_columns(&head, rows)
+}
+
+/// The same, where the number of columns is not known beforehand.
+pub(super) fn render_columns(head: &[&str], rows: &[impl AsRef<[String]>]) -> String {
+    let mut widths: Vec<usize> = head.iter().map(|cell| cell.len()).collect();
     for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
+        for (width, cell) in widths.iter_mut().zip(row.as_ref()) {
             *width = (*width).max(cell.chars().count());
         }
     }
     let mut text = String::new();
-    let mut line = |cells: [&str; N]| {
+    let mut line = |cells: &mut dyn Iterator<Item = &str>| {
         let mut out = String::new();
-        for (cell, width) in cells.into_iter().zip(widths) {
+        for (cell, width) in cells.zip(&widths) {
             let pad = width - cell.chars().count();
             let _ = write!(out, "{cell}{:pad$}  ", "");
         }
         text.push_str(out.trim_end());
         text.push('\n');
     };
-    line(head);
+    line(&mut head.iter().copied());
     for row in rows {
-        line(row.each_ref().map(String::as_str));
+        line(&mut row.as_ref().iter().map(String::as_str));
     }
     text
 }

@@ -44,6 +44,17 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
+    /// Goes on after those that were handed out before: what a pod has just given up is still in
+    /// the neighbour tables of others.
+    pub(super) fn after((v4, v6): (u32, u64)) -> Self {
+        Self { holders: HashMap::new(), next_v4: v4, next_v6: v6.into() }
+    }
+
+    /// How far into the subnets addresses have been handed out.
+    pub(super) fn handed_out(&self) -> (u32, u64) {
+        (self.next_v4, u64::try_from(self.next_v6).unwrap_or(u64::MAX))
+    }
+
     /// Takes note of an address that a host was given.
     pub(super) fn give(&mut self, host: &str, address: IpAddr) -> Result<(), LabError> {
         if let Some(problem) = problem(address) {

@@ -80,10 +80,48 @@ async fn build_bridge(node: &Netlink, plan: &Plan) -> Result<Surroundings, LabEr
     }
     let on_link: Vec<IpNet> = plan.on_link().into_iter().collect();
     for destination in &on_link {
-        let source = Some(plan.gateway.facing(destination.addr()));
-        node.add_route(&Route { destination: *destination, index: bridge, via: None, source }).await?;
+        node.add_route(&to_bridge(plan, *destination, bridge)).await?;
     }
     Ok(Surroundings { gateway: plan.gateway, on_link, behind_node: plan.behind_node().collect(), bridge })
+}
+
+fn to_bridge(plan: &Plan, destination: IpNet, bridge: u32) -> Route {
+    let source = Some(plan.gateway.facing(destination.addr()));
+    Route { destination, index: bridge, via: None, source }
+}
+
+/// Makes hosts that come to a lab that is up, but for their responders; the others learn which
+/// subnets are on the link with them.
+pub(super) async fn extend(plan: &Plan, coming: &mut [LabHost]) -> Result<(), LabError> {
+    let node = Netlink::connect_in(&Netns::open_at(&plan.node_netns)?)?;
+    let bridge = node.link_named(BRIDGE).await?.index;
+    let before = plan.on_link();
+    let mut whole = plan.clone();
+    whole.hosts.extend(coming.iter().cloned());
+    let on_link: Vec<IpNet> = whole.on_link().into_iter().collect();
+    for destination in on_link.iter().filter(|subnet| !before.contains(subnet)) {
+        there_is(node.add_route(&to_bridge(plan, *destination, bridge)).await)?;
+        for host in plan.hosts.iter().filter(|host| host.is_bridged()) {
+            let inside = Netlink::connect_in(&Netns::open_at(&host.netns)?)?;
+            if families(host).any(|own| own.is_ipv4() == destination.addr().is_ipv4()) {
+                let index = inside.link_named("eth0").await?.index;
+                let route = Route { destination: *destination, index, via: None, source: None };
+                there_is(inside.add_route(&route).await)?;
+            }
+        }
+    }
+    let behind_node = plan.behind_node().collect();
+    let surroundings = Surroundings { gateway: plan.gateway, on_link, behind_node, bridge };
+    let hosts = coming.iter_mut().map(|host| build_host(&node, &surroundings, host));
+    stream::iter(hosts).buffer_unordered(AT_A_TIME).try_collect::<()>().await
+}
+
+/// A route that an earlier change has left is as good.
+fn there_is(added: Result<(), NetError>) -> Result<(), NetError> {
+    match added {
+        Err(error) if error.is_there() => Ok(()),
+        other => other,
+    }
 }
 
 /// One that stays as ports come and go, and differs between labs with different gateways.

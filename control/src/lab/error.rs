@@ -4,8 +4,11 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::EditError;
 use crate::agent::DetachError;
+use crate::api::ClientError;
 use crate::net::NetError;
+use crate::source::{SourceError, Untraced};
 
 /// A lab could not be brought up, used or taken down.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +74,9 @@ pub enum LabError {
         lab: String,
     },
     /// Someone else is at work on the lab.
-    #[error("lab {lab} is being brought up or taken down by another process; try again when it is done")]
+    #[error(
+        "lab {lab} is being changed, brought up or taken down by another process; try again when it is done"
+    )]
     Busy {
         /// The lab.
         lab: String,
@@ -163,9 +168,64 @@ pub enum LabError {
         /// What failed then.
         undoing: Box<Self>,
     },
+    /// The manifests of the lab, as they would be, are bad.
+    #[error("{}", told(&.0.errors))]
+    Manifests(Untraced),
+    /// An address that a running pod cannot take.
+    #[error(
+        "{pod} has {now} in the lab, and its manifest now asks for {wanted}; delete the pod and apply it again"
+    )]
+    Readdressed {
+        /// The pod.
+        pod: String,
+        /// Its addresses.
+        now: String,
+        /// Those it is to have.
+        wanted: String,
+    },
+    /// A Service asks for an address that is taken.
+    #[error("Service {service} asks for {address}, which {other} has; give it another, or none")]
+    ServiceAddressTaken {
+        /// The Service.
+        service: String,
+        /// The address.
+        address: IpAddr,
+        /// Who has it.
+        other: String,
+    },
+    /// A pod has an address out of the Services' range.
+    #[error(
+        "{pod} has the address {address}, which lies in {range}: a lab's Services get theirs from there; give the          pod another"
+    )]
+    PodAmongServices {
+        /// The pod.
+        pod: String,
+        /// Its address.
+        address: IpAddr,
+        /// The range.
+        range: String,
+    },
+    /// What is to be changed is not what it should be.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// The gateway cannot be asked.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The gateway did not take a change over; it has been undone.
+    #[error("the gateway of lab {lab} has not put the change in force, so it was undone: {why}")]
+    NotInForce {
+        /// The lab.
+        lab: String,
+        /// Its alarms.
+        why: String,
+    },
     /// Something about a namespace or device.
     #[error(transparent)]
     Net(#[from] NetError),
+}
+
+fn told(errors: &[SourceError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// So many names are listed in a message.

@@ -23,27 +23,47 @@
 //! build       namespaces, bridge, veth pairs, addresses, routes
 //! respond     responders are started, and known to listen
 //! responder   what runs in a pod: it says which pod it is
+//! cluster_dns which pods serve DNS, and what a lab adds where there are none
+//! nameserver  what runs in those: it answers for Services and pods
+//! etc         what programs in a pod see of /etc
 //! teardown    all of it taken away
+//! wanted      the pods that manifests ask for
+//! services    the addresses of Services
+//! edit        objects applied, deleted, labelled, scaled
+//! manifests   the files a lab is made from, and what is laid over them
+//! change      a lab that is up becomes what an edit asks for
 //! node        the handle: open, list, run programs inside
 //! gateway     the gateway on the lab's bridge
 //! ```
 
 mod addressing;
 mod build;
+mod change;
+mod cluster_dns;
+mod edit;
 mod error;
+mod etc;
 mod gateway;
+mod manifests;
+pub mod nameserver;
 mod node;
 mod plan;
 mod process;
 mod record;
 mod respond;
 pub mod responder;
+mod services;
 mod spec;
 mod teardown;
+mod wanted;
 
+pub use change::{Change, Changed};
+pub use cluster_dns::{ClusterDns, serves_dns};
+pub use edit::{Edit, EditError, Edited};
 pub use error::LabError;
 pub use node::Lab;
 pub use plan::{LabHost, Role};
 pub use process::Process;
 pub use record::DEFAULT_DIRECTORY;
 pub use spec::{Attachment, ExternalSpec, LabOptions, ListenPort, PodSpec, Protocol, Responders};
+pub use wanted::pod_specs;

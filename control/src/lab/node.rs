@@ -6,9 +6,9 @@ use std::process::{Child, Command, ExitStatus};
 use super::build::{BRIDGE, build};
 use super::plan::{LabHost, Plan, Role};
 use super::record::{DEFAULT_DIRECTORY, Directory, Lock, Phase, State};
-use super::respond::{self, has_responder};
+use super::respond;
 use super::teardown::tear_down;
-use super::{LabError, LabOptions, PodSpec, Process, Responders};
+use super::{LabError, LabOptions, PodSpec, Process, Responders, etc};
 use crate::net::Netns;
 
 /// A lab that is up.
@@ -16,8 +16,8 @@ use crate::net::Netns;
 /// It is not bound to this handle: it stays until [`Lab::down`], from this process or another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lab {
-    directory: Directory,
-    plan: Plan,
+    pub(super) directory: Directory,
+    pub(super) plan: Plan,
 }
 
 impl Lab {
@@ -26,7 +26,7 @@ impl Lab {
         let directory = Directory::new(&options.directory, name)?;
         let plan = Plan::new(name, pods, options)?;
         let lock = directory.create()?;
-        let mut state = State { phase: Phase::Building, plan, processes: [].into() };
+        let mut state = State::building(plan);
         match make(&directory, &lock, &mut state, &options.responders).await {
             Ok(()) => Ok(Self { directory, plan: state.plan }),
             Err(cause) => match undo(&directory, &lock, &state).await {
@@ -136,9 +136,18 @@ impl Lab {
         }
     }
 
-    /// Starts a program in a host's namespace; [`Lab::netns`] tells how hosts are named.
+    /// Starts a program in a host's namespace; [`Lab::netns`] tells how hosts are named. In a pod it
+    /// asks the lab's DNS for names, if the lab has one.
     pub fn spawn_in(&self, reference: &str, command: Command) -> Result<Child, LabError> {
-        Ok(self.netns(reference)?.spawn(command)?)
+        let netns = self.netns(reference)?;
+        let pod = self.pods().find(|pod| pod.reference == reference);
+        match pod.filter(|_| !self.plan.nameservers.is_empty()) {
+            Some(pod) => {
+                let etc = etc::write(&self.directory, pod, &self.plan.nameservers)?;
+                Ok(netns.spawn_with_etc(command, &etc)?)
+            }
+            None => Ok(netns.spawn(command)?),
+        }
     }
 
     /// Runs a program in a host's namespace, with this process' input and output, to its end.
@@ -186,13 +195,13 @@ impl Lab {
         Ok(())
     }
 
-    fn locked(&self) -> Result<(Lock, State), LabError> {
+    pub(super) fn locked(&self) -> Result<(Lock, State), LabError> {
         let lock = self.directory.lock()?.ok_or_else(|| self.gone())?;
         let state = self.directory.read()?.ok_or_else(|| self.gone())?;
         Ok((lock, state))
     }
 
-    fn gone(&self) -> LabError {
+    pub(super) fn gone(&self) -> LabError {
         LabError::NoSuchLab { lab: self.name().into() }
     }
 }
@@ -223,22 +232,7 @@ async fn start_responders(
     state: &mut State,
     program: PathBuf,
 ) -> Result<(), LabError> {
-    let answering = |(_, host): &(usize, &LabHost)| has_responder(host);
-    let hosts = state.plan.hosts.iter().enumerate().filter(answering);
-    let hosts: Vec<(usize, LabHost)> = hosts.map(|(index, host)| (index, host.clone())).collect();
-    for some in hosts.chunks(respond::AT_A_TIME) {
-        let (indexes, hosts): (Vec<usize>, Vec<LabHost>) = some.iter().cloned().unzip();
-        let program = program.clone();
-        let start = move || respond::start(&program, &hosts.iter().collect::<Vec<_>>());
-        let started = tokio::task::spawn_blocking(start).await;
-        let started = started.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))?;
-        for (index, listening) in indexes.into_iter().zip(&started) {
-            state.plan.hosts[index].responder = Some(listening.process.clone());
-        }
-        directory.write(lock, state)?;
-        started.into_iter().for_each(respond::Listening::release);
-    }
-    Ok(())
+    respond::start_all(directory, lock, state, program, |state| &mut state.plan.hosts).await
 }
 
 async fn undo(directory: &Directory, lock: &Lock, state: &State) -> Result<(), LabError> {

@@ -44,8 +44,14 @@ pub struct LabHost {
     pub mtu: u32,
     /// The ports it was to answer on.
     pub ports: Vec<ListenPort>,
+    /// Whether it serves DNS.
+    #[serde(default)]
+    pub serves_dns: bool,
     /// Who answers.
     pub responder: Option<Process>,
+    /// Who answers for names.
+    #[serde(default)]
+    pub nameserver: Option<Process>,
 }
 
 /// A whole lab.
@@ -58,10 +64,18 @@ pub(super) struct Plan {
     #[serde(default)]
     pub(super) node_addresses: Vec<IpAddr>,
     pub(super) mtu: u32,
+    /// Where programs in pods ask for names.
+    #[serde(default)]
+    pub(super) nameservers: Vec<IpAddr>,
     pub(super) hosts: Vec<LabHost>,
 }
 
 impl LabHost {
+    /// What runs in it for as long as it is there.
+    pub(super) fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.responder.iter().chain(&self.nameserver)
+    }
+
     pub(super) fn is_bridged(&self) -> bool {
         self.role != Role::External(Attachment::Routed)
     }
@@ -89,25 +103,7 @@ impl Plan {
         let node_netns = names.take("node", "node")?;
         let mut hosts = Vec::with_capacity(pods.len() + options.externals.len());
         for (index, pod) in pods.iter().enumerate() {
-            check_part("namespace", &pod.namespace)?;
-            check_part("pod", &pod.name)?;
-            let reference = pod.reference();
-            let addresses = match pod.addresses.as_slice() {
-                [] => addresses.assign(&reference)?,
-                given => given.to_vec(),
-            };
-            hosts.push(LabHost {
-                role: Role::Pod,
-                netns: names.take(&reference, &format!("{}-{}", pod.namespace, pod.name))?,
-                reference,
-                host_device: format!("pg{index}"),
-                host_index: 0,
-                mac: None,
-                addresses,
-                mtu: pod.mtu.unwrap_or(options.mtu),
-                ports: pod.ports.clone(),
-                responder: None,
-            });
+            hosts.push(pod_host(pod, index, options.mtu, &mut addresses, &mut names)?);
         }
         for (index, external) in externals.enumerate() {
             check_part("external host", &external.name)?;
@@ -130,11 +126,48 @@ impl Plan {
                 addresses: external.addresses.clone(),
                 mtu: options.mtu,
                 ports: external.ports.clone(),
+                serves_dns: false,
                 responder: None,
+                nameserver: None,
             });
         }
-        let node_addresses = options.node_addresses.clone();
-        Ok(Self { name: name.into(), node_netns, gateway, node_addresses, mtu: options.mtu, hosts })
+        without_dns(&mut hosts, &options.nameservers);
+        let (node_addresses, nameservers) = (options.node_addresses.clone(), options.nameservers.clone());
+        let (name, mtu) = (name.into(), options.mtu);
+        Ok(Self { name, node_netns, gateway, node_addresses, mtu, nameservers, hosts })
+    }
+
+    /// Hosts for pods that come to a lab that is up, and how far addresses are handed out then.
+    pub(super) fn coming(
+        &self,
+        pods: &[PodSpec],
+        handed_out: (u32, u64),
+    ) -> Result<(Vec<LabHost>, (u32, u64)), LabError> {
+        let mut addresses = Addresses::after(handed_out);
+        let mut names = Names::new(&self.name);
+        names.references.insert("node".to_owned());
+        for address in self.gateway.addresses().into_iter().chain(self.node_addresses.iter().copied()) {
+            addresses.give("the node", address)?;
+        }
+        for host in &self.hosts {
+            names.references.insert(host.reference.clone());
+            for address in &host.addresses {
+                addresses.give(&host.reference, *address)?;
+            }
+        }
+        for pod in pods {
+            for address in &pod.addresses {
+                addresses.give(&pod.reference(), *address)?;
+            }
+        }
+        let numbers = self.hosts.iter().filter_map(|host| host.host_device.strip_prefix("pg")?.parse().ok());
+        let first = numbers.max().map_or(0, |last: usize| last + 1);
+        let made = (first..).zip(pods);
+        let hosts: Result<Vec<_>, _> =
+            made.map(|(index, pod)| pod_host(pod, index, self.mtu, &mut addresses, &mut names)).collect();
+        let mut hosts = hosts?;
+        without_dns(&mut hosts, &self.nameservers);
+        Ok((hosts, addresses.handed_out()))
     }
 
     /// The subnets that are on the link for all on the bridge.
@@ -154,6 +187,43 @@ impl Plan {
     pub(super) fn namespaces(&self) -> impl Iterator<Item = &Path> {
         let all = self.hosts.iter().map(|host| host.netns.as_path()).chain([self.node_netns.as_path()]);
         all.filter(|path| !path.as_os_str().is_empty())
+    }
+}
+
+fn pod_host(
+    pod: &PodSpec,
+    index: usize,
+    mtu: u32,
+    addresses: &mut Addresses,
+    names: &mut Names<'_>,
+) -> Result<LabHost, LabError> {
+    check_part("namespace", &pod.namespace)?;
+    check_part("pod", &pod.name)?;
+    let reference = pod.reference();
+    let addresses = match pod.addresses.as_slice() {
+        [] => addresses.assign(&reference)?,
+        given => given.to_vec(),
+    };
+    Ok(LabHost {
+        role: Role::Pod,
+        netns: names.take(&reference, &format!("{}-{}", pod.namespace, pod.name))?,
+        reference,
+        host_device: format!("pg{index}"),
+        host_index: 0,
+        mac: None,
+        addresses,
+        mtu: pod.mtu.unwrap_or(mtu),
+        ports: pod.ports.clone(),
+        serves_dns: pod.serves_dns,
+        responder: None,
+        nameserver: None,
+    })
+}
+
+/// In a lab without DNS nobody serves it.
+fn without_dns(hosts: &mut [LabHost], nameservers: &[IpAddr]) {
+    for host in hosts {
+        host.serves_dns &= !nameservers.is_empty();
     }
 }
 

@@ -15,7 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Plan, check_lab_name};
-use super::{LabError, Process};
+use super::{LabError, LabHost, Process};
 
 /// Where labs are recorded unless told otherwise.
 pub const DEFAULT_DIRECTORY: &str = "/run/podgate/labs";
@@ -26,6 +26,9 @@ const FILE: &str = "state.json";
 /// program, the child holds it too, from the fork until it executes that program.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a change waits for another one.
+const CHANGE_PATIENCE: Duration = Duration::from_mins(1);
+
 /// What is known of a lab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct State {
@@ -33,6 +36,37 @@ pub(super) struct State {
     pub(super) plan: Plan,
     /// Programs in the node's namespace, by role.
     pub(super) processes: BTreeMap<String, Process>,
+    /// How far into the lab's subnets addresses have been handed out.
+    #[serde(default)]
+    pub(super) handed_out: (u32, u64),
+    /// What is being changed, or was when that was interrupted.
+    #[serde(default)]
+    pub(super) changing: Option<Changing>,
+}
+
+/// Pods that come and go in one change. It counts from the moment at which an overlay of its
+/// revision, or a later one, is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Changing {
+    pub(super) revision: u64,
+    pub(super) coming: Vec<LabHost>,
+    pub(super) going: Vec<String>,
+}
+
+impl State {
+    /// Of a lab that is about to be made.
+    pub(super) fn building(plan: Plan) -> Self {
+        // The node's and the hosts', and those in between that were given.
+        let used =
+            1 + plan.node_addresses.len() + plan.hosts.iter().map(|host| host.addresses.len()).sum::<usize>();
+        let handed_out = (used as u32, used as u64);
+        Self { phase: Phase::Building, plan, processes: BTreeMap::new(), handed_out, changing: None }
+    }
+
+    /// Every host there may be.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = &LabHost> {
+        self.plan.hosts.iter().chain(self.changing.iter().flat_map(|changing| &changing.coming))
+    }
 }
 
 /// How far it is.
@@ -115,12 +149,21 @@ impl Directory {
 
     /// The right to change the lab; none if it is not there.
     pub(super) fn lock(&self) -> Result<Option<Lock>, LabError> {
+        self.lock_within(LOCK_PATIENCE)
+    }
+
+    /// The same, for a change that may come while another is under way.
+    pub(super) fn lock_for_change(&self) -> Result<Option<Lock>, LabError> {
+        self.lock_within(CHANGE_PATIENCE)
+    }
+
+    fn lock_within(&self, patience: Duration) -> Result<Option<Lock>, LabError> {
         let directory = match File::open(&self.path) {
             Ok(directory) => directory,
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(self.error("open it", source)),
         };
-        let (mut directory, until) = (directory, Instant::now() + LOCK_PATIENCE);
+        let (mut directory, until) = (directory, Instant::now() + patience);
         loop {
             directory = match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
                 // Whoever held it may have removed the directory since it was opened here.

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::record::{Directory, Lock, State};
 use super::responder::{READY, STAY};
-use super::{LabError, LabHost, Process, Protocol};
+use super::{LabError, LabHost, ListenPort, Process, Protocol, nameserver};
 use crate::net::Netns;
 
 /// How many are waited for together: each holds two pipes open.
@@ -29,15 +30,32 @@ pub(super) struct Listening {
 
 /// Whether a host is to have one.
 pub(super) fn has_responder(host: &LabHost) -> bool {
-    host.ports.iter().any(|port| port.protocol != Protocol::Sctp)
+    ports(host).any(|port| port.protocol != Protocol::Sctp)
+}
+
+/// The ports that are the responder's.
+fn ports(host: &LabHost) -> impl Iterator<Item = &ListenPort> {
+    host.ports.iter().filter(|port| !(host.serves_dns && port.port == nameserver::PORT))
 }
 
 /// Starts those hosts' responders and waits until all of them listen.
 pub(super) fn start(program: &Path, hosts: &[&LabHost]) -> Result<Vec<Listening>, LabError> {
+    start_programs(hosts, |host| command(program, host))
+}
+
+/// Starts a program in each host that says what a responder says, and waits until all of them listen.
+pub(super) fn start_programs(
+    hosts: &[&LabHost],
+    command: impl Fn(&LabHost) -> Command,
+) -> Result<Vec<Listening>, LabError> {
     let mut started = Vec::with_capacity(hosts.len());
     for host in hosts {
         let netns = Netns::open_at(&host.netns)?;
-        let child = netns.spawn(command(program, host))?;
+        let mut command = command(host);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).current_dir("/");
+        // Not in the terminal's group: an interrupt there is not for the lab.
+        command.process_group(0);
+        let child = netns.spawn(command)?;
         let listening = Listening { process: Process::identify(child.id())?, child: Some(child) };
 
         started.push(listening);
@@ -53,15 +71,42 @@ pub(super) fn start(program: &Path, hosts: &[&LabHost]) -> Result<Vec<Listening>
     Ok(started)
 }
 
+/// Starts the responders of some hosts of a lab, and records each before it is told to stay.
+pub(super) async fn start_all(
+    directory: &Directory,
+    lock: &Lock,
+    state: &mut State,
+    program: PathBuf,
+    hosts_in: impl Fn(&mut State) -> &mut Vec<LabHost>,
+) -> Result<(), LabError> {
+    let answering = |(_, host): &(usize, &LabHost)| has_responder(host);
+    let hosts: Vec<(usize, LabHost)> = hosts_in(state)
+        .iter()
+        .enumerate()
+        .filter(answering)
+        .map(|(index, host)| (index, host.clone()))
+        .collect();
+    for some in hosts.chunks(AT_A_TIME) {
+        let (indexes, hosts): (Vec<usize>, Vec<LabHost>) = some.iter().cloned().unzip();
+        let program = program.clone();
+        let start = move || start(&program, &hosts.iter().collect::<Vec<_>>());
+        let started = tokio::task::spawn_blocking(start).await;
+        let started = started.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))?;
+        for (index, listening) in indexes.into_iter().zip(&started) {
+            hosts_in(state)[index].responder = Some(listening.process.clone());
+        }
+        directory.write(lock, state)?;
+        started.into_iter().for_each(Listening::release);
+    }
+    Ok(())
+}
+
 fn command(program: &Path, host: &LabHost) -> Command {
     let mut command = Command::new(program);
     command.args(["responder", "--supervised", "--pod", &host.reference]);
-    for port in &host.ports {
+    for port in ports(host) {
         command.args(["--port", &port.to_string()]);
     }
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).current_dir("/");
-    // Not in the terminal's group: an interrupt there is not for the lab.
-    command.process_group(0);
     command
 }
 

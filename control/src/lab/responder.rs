@@ -4,6 +4,7 @@
 //! every datagram. So `curl`, `nc` and a probe in Rust all learn who answered.
 
 use std::io::{self, BufRead, Write};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -80,7 +81,8 @@ pub async fn serve(pod: &str, ports: &[ListenPort]) -> io::Result<()> {
     Ok(())
 }
 
-fn is_to_stay() -> io::Result<bool> {
+/// Says that all ports are open, and waits for the word to stay; `false` if it does not come.
+pub(super) fn is_to_stay() -> io::Result<bool> {
     let mut output = io::stdout();
     writeln!(output, "{READY}")?;
     output.flush()?;
@@ -124,10 +126,10 @@ impl Listening {
 async fn serve_tcp(listener: TcpListener, answer: Arc<str>) {
     loop {
         match listener.accept().await {
-            Ok((client, _)) => {
+            Ok((client, from)) => {
                 let answer = Arc::clone(&answer);
                 // A client that goes away early is the client's affair.
-                tokio::spawn(async move { answer_client(client, &answer).await });
+                tokio::spawn(async move { answer_client(client, from, &answer).await });
             }
             // Out of files, most likely: those that are served now will free some.
             Err(_) => sleep(Duration::from_millis(20)).await,
@@ -135,16 +137,17 @@ async fn serve_tcp(listener: TcpListener, answer: Arc<str>) {
     }
 }
 
-async fn answer_client(mut client: TcpStream, answer: &str) -> io::Result<()> {
+async fn answer_client(mut client: TcpStream, from: SocketAddr, answer: &str) -> io::Result<()> {
     let request = read_request(&mut client).await;
     let method = METHODS.iter().find(|method| request.starts_with(method));
     let reply = method.map(|method| {
+        let answer = page(answer, from, &request);
         let length = answer.len();
         let head = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\
              Connection: close\r\n\r\n"
         );
-        if *method == b"HEAD " { head } else { head + answer }
+        if *method == b"HEAD " { head } else { head + &answer }
     });
     client.write_all(reply.as_deref().unwrap_or(answer).as_bytes()).await?;
     client.shutdown().await?;
@@ -154,6 +157,17 @@ async fn answer_client(mut client: TcpStream, answer: &str) -> io::Result<()> {
         Ok(())
     };
     timeout(CLOSING, drained).await.unwrap_or(Ok(()))
+}
+
+/// What HTTP is answered with, whatever is asked for: the name first, then what a learner may want to
+/// see of the request as it arrived.
+fn page(answer: &str, from: SocketAddr, request: &[u8]) -> String {
+    let pod = answer.trim_end();
+    let (namespace, name) = pod.split_once('/').unwrap_or(("", pod));
+    let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+    let path = request.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+    let path = String::from_utf8_lossy(path);
+    format!("{answer}pod: {name}\nnamespace: {namespace}\nclient: {from}\npath: {path}\n")
 }
 
 /// What the client says at first; of HTTP, the whole head.
@@ -185,13 +199,13 @@ async fn serve_udp(socket: UdpSocket, answer: Arc<str>) {
     }
 }
 
-fn listen_tcp(port: u16) -> io::Result<TcpListener> {
+pub(super) fn listen_tcp(port: u16) -> io::Result<TcpListener> {
     let socket = open_socket(SockType::Stream, port)?;
     listen(&socket, Backlog::MAXCONN)?;
     TcpListener::from_std(socket.into())
 }
 
-fn listen_udp(port: u16) -> io::Result<UdpSocket> {
+pub(super) fn listen_udp(port: u16) -> io::Result<UdpSocket> {
     UdpSocket::from_std(open_socket(SockType::Datagram, port)?.into())
 }
 

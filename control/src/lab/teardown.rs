@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::build::GROUP;
 use super::process::stop;
 use super::record::{Directory, Lock, State};
-use super::{LabError, Process};
+use super::{LabError, LabHost, Process};
 use crate::net::{LinkKind, Netlink, Netns};
 
 /// How long the node's programs may take to end by themselves.
@@ -29,17 +29,40 @@ pub(super) async fn tear_down(
     if let Some(state) = state {
         // The gateway first: it may still have to let go of devices.
         note(stop(&state.processes.values().collect::<Vec<_>>(), PATIENCE));
-        let responders: Vec<&Process> =
-            state.plan.hosts.iter().filter_map(|host| host.responder.as_ref()).collect();
-        note(stop(&responders, Duration::ZERO));
+        let in_hosts: Vec<&Process> = state.hosts().flat_map(LabHost::processes).collect();
+        note(stop(&in_hosts, Duration::ZERO));
         note(delete_devices(&state.plan.node_netns).await);
-        for netns in state.plan.namespaces() {
+        let coming = state.changing.iter().flat_map(|changing| &changing.coming);
+        let coming = coming.map(|host| host.netns.as_path()).filter(|path| !path.as_os_str().is_empty());
+        for netns in coming.chain(state.plan.namespaces()) {
             note(Netns::delete_at(netns).map_err(LabError::from));
         }
     }
     note(release_mounts(directory));
     outcome?;
     directory.remove(lock)
+}
+
+/// Takes some hosts away, however much of them there is; every step is tried.
+pub(super) async fn remove_hosts(node: &Path, hosts: &[&LabHost]) -> Result<(), LabError> {
+    let in_hosts: Vec<&Process> = hosts.iter().flat_map(|host| host.processes()).collect();
+    let mut outcome = stop(&in_hosts, Duration::ZERO);
+    let node = Netlink::connect_in(&Netns::open_at(node)?)?;
+    for host in hosts {
+        let deleted = match node.link_named(&host.host_device).await {
+            Ok(link) => node.delete_link(link.index).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = deleted
+            && !error.is_gone()
+        {
+            outcome = outcome.and(Err(error.into()));
+        }
+        if !host.netns.as_os_str().is_empty() {
+            outcome = outcome.and(Netns::delete_at(&host.netns).map_err(LabError::from));
+        }
+    }
+    outcome
 }
 
 /// Deletes the node's devices, the pods' with them. The kernel would do so when the namespace ends,

@@ -127,6 +127,14 @@ impl NetError {
             _ => false,
         }
     }
+
+    /// Whether what was to be made is there already.
+    pub fn is_there(&self) -> bool {
+        match self {
+            Self::Device { source, .. } => source.raw_os_error() == Some(nix::libc::EEXIST),
+            _ => false,
+        }
+    }
 }
 
 fn explained(text: &str) -> String {

@@ -158,7 +158,7 @@ fn make(
     let mut ports = Vec::new();
     if !service.cluster_ips().is_empty() {
         for port in &service.ports {
-            let all = backends_among(cluster, service, port, slices.iter().map(|slice| slice.as_ref()));
+            let all = backends_among(cluster, service, port, &slices.iter().map(AsRef::as_ref));
             for address in service.cluster_ips() {
                 let (new, leaving) = split(&all, *address);
                 let key =

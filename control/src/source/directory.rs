@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::cache::Cache;
@@ -24,6 +25,7 @@ use crate::model::{Cluster, ObjectKey};
 pub struct Directory {
     paths: Vec<PathBuf>,
     overlay: Overlay,
+    overlay_file: Option<PathBuf>,
     strictness: Strictness,
     workloads: Workloads,
 }
@@ -39,6 +41,8 @@ pub struct Loaded {
     pub notes: Vec<Note>,
     /// Files that were read.
     pub files: usize,
+    /// The revision of the overlay file, if there is one and it has one.
+    pub revision: Option<u64>,
 }
 
 /// What manifests tell besides policy, for tools and people.
@@ -65,6 +69,7 @@ impl Directory {
         Self {
             paths: paths.into_iter().map(Into::into).collect(),
             overlay: Overlay::default(),
+            overlay_file: None,
             strictness: Strictness::New,
             workloads: Workloads::Ignored,
         }
@@ -73,6 +78,11 @@ impl Directory {
     /// With addresses for pods whose manifest has none.
     pub fn with_overlay(self, overlay: Overlay) -> Self {
         Self { overlay, ..self }
+    }
+
+    /// With a file that gives addresses, and is read anew with the manifests.
+    pub fn with_overlay_file(self, file: impl Into<PathBuf>) -> Self {
+        Self { overlay_file: Some(file.into()), ..self }
     }
 
     /// With another judgement of addresses and CIDRs.
@@ -88,6 +98,11 @@ impl Directory {
     /// The paths.
     pub fn paths(&self) -> &[PathBuf] {
         &self.paths
+    }
+
+    /// The paths and the overlay's file: all that is to be watched.
+    pub(super) fn watched(&self) -> impl Iterator<Item = &Path> {
+        self.paths.iter().chain(&self.overlay_file).map(PathBuf::as_path)
     }
 
     /// Reads everything as it is now. Either all of it is good, or every error is returned.
@@ -133,7 +148,29 @@ impl Directory {
     }
 
     fn texts(&self, held: &mut Held, now: SystemTime) -> Result<Texts, Vec<SourceError>> {
-        files::read(&self.paths, held, now).map_err(|failure| vec![unreadable(failure.path, &failure.error)])
+        // First, so that it is read as what it is, even if it lies among the manifests; last, once it is read.
+        let mut paths: Vec<PathBuf> = self.overlay_file.iter().cloned().collect();
+        paths.extend(self.paths.iter().cloned());
+        let texts = files::read(&paths, held, now);
+        let mut texts = texts.map_err(|failure| vec![unreadable(failure.path, &failure.error)])?;
+        if self.overlay_file.is_some() && !texts.is_empty() {
+            texts.rotate_left(1);
+        }
+        Ok(texts)
+    }
+
+    /// What is laid over the manifests, taken from the texts where it is a file, and the manifests.
+    fn overlay<'a>(&self, texts: &'a Texts) -> Result<(Overlay, &'a [(PathBuf, Arc<[u8]>)]), SourceError> {
+        match texts.split_last() {
+            Some(((file, bytes), manifests)) if self.overlay_file.is_some() => match str::from_utf8(bytes) {
+                Ok(text) => {
+                    let overlay = Overlay::parse(text).map_err(|error| error.in_file(file.clone()))?;
+                    Ok((overlay, manifests))
+                }
+                Err(error) => Err(not_utf8(file.clone(), &bytes[..error.valid_up_to()])),
+            },
+            _ => Ok((self.overlay.clone(), texts)),
+        }
     }
 
     fn assemble(
@@ -143,6 +180,7 @@ impl Directory {
         mut traced: Option<&mut Traced>,
     ) -> Result<Loaded, Vec<SourceError>> {
         cache.begin();
+        let (overlay, texts) = self.overlay(texts).map_err(|error| vec![error])?;
         let mut cluster = Cluster::new();
         let mut notes = Vec::new();
         let mut errors = Vec::new();
@@ -173,6 +211,9 @@ impl Directory {
                     errors.extend(reading.errors.iter().map(|error| spot.of_error(error)));
                     for manifest in &reading.manifests {
                         let title = manifest.object.title();
+                        if overlay.covers(&title) {
+                            continue;
+                        }
                         if let Some((first, line)) = places.get(&title) {
                             let first = first.of(&Place { line: *line, ..manifest.place.clone() });
                             errors.push(SourceError {
@@ -199,6 +240,18 @@ impl Directory {
                 }
             }
         }
+        let file = self.overlay_file.as_deref().unwrap_or(Path::new("overlay"));
+        let (over, mistakes) = overlay.manifests(file, how);
+        errors.extend(mistakes);
+        for manifest in over {
+            match (manifest.object, manifest.owner) {
+                (Object::Workload(workload), _) => workloads.push(workload),
+                (object, owner) => {
+                    background.note(&object, owner.as_ref(), || manifest.place);
+                    object.put_into(&mut cluster);
+                }
+            }
+        }
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -212,8 +265,8 @@ impl Directory {
         notes.extend(
             cluster.implied_namespaces().map(|name| Note::ImpliedNamespace { name: name.to_owned() }),
         );
-        self.overlay.apply(&mut cluster);
-        Ok(Loaded { cluster, background, notes, files: texts.len() })
+        overlay.apply(&mut cluster);
+        Ok(Loaded { cluster, background, notes, files: texts.len(), revision: overlay.revision })
     }
 }
 

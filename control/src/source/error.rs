@@ -103,6 +103,12 @@ pub enum Problem {
         /// Why.
         detail: &'static str,
     },
+    /// A file of addresses (`--pod-ips`) that makes no sense.
+    #[error("{reason}")]
+    Overlay {
+        /// What is wrong.
+        reason: String,
+    },
     /// The same object a second time.
     #[error("defined a second time; the first is in {first}")]
     Duplicate {
@@ -133,6 +139,7 @@ impl Problem {
                 }
             }
             Self::Forbidden { .. } => "remove it, or split it in two".to_owned(),
+            Self::Overlay { .. } => "mend the file that --pod-ips names".to_owned(),
             Self::Duplicate { .. } => "keep one of the two".to_owned(),
         }
     }

@@ -80,6 +80,9 @@ fn made(
         let mut pod = Pod { key: key.clone(), ..workload.template.clone() };
         pod.node = nodes.get(pods.len()).cloned().or(pod.node);
         pod.labels.extend(given_labels(workload, &key, ordinal));
+        if workload.kind == WorkloadKind::StatefulSet {
+            pod.hostname = Some(key.name.clone());
+        }
         cluster.put_pod(pod);
         owners.insert(key.clone(), workload.as_owner());
         pods.push(key);

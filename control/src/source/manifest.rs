@@ -89,7 +89,11 @@ pub struct Reading {
 
 /// Reads every document of `text`; `file` is only named.
 pub fn read_manifests(text: &str, file: &Path, strictness: Strictness) -> Reading {
-    let how = How { strictness, workloads: Workloads::Ignored };
+    read(text, file, How { strictness, workloads: Workloads::Ignored })
+}
+
+/// As [`read_manifests`].
+pub(super) fn read(text: &str, file: &Path, how: How) -> Reading {
     let mut reading = Reading::default();
     for (number, document) in (1..).zip(documents(text)) {
         let spot = Spot { file, number, lines_before: document.lines_before };
@@ -101,6 +105,17 @@ pub fn read_manifests(text: &str, file: &Path, strictness: Strictness) -> Readin
         reading.errors.extend(errors.iter().map(|error| spot.of_error(error)));
     }
     reading
+}
+
+/// What of texts, workloads included, is not used, and what is wrong with them.
+pub(crate) fn read_texts(texts: &[(PathBuf, String)]) -> (Vec<Note>, Vec<SourceError>) {
+    let how = How { strictness: Strictness::New, workloads: Workloads::Replicas };
+    let readings: Vec<Reading> = texts.iter().map(|(file, text)| read(text, file, how)).collect();
+    readings.into_iter().fold((Vec::new(), Vec::new()), |(mut notes, mut errors), reading| {
+        notes.extend(reading.notes);
+        errors.extend(reading.errors);
+        (notes, errors)
+    })
 }
 
 /// How texts are read.
@@ -144,8 +159,7 @@ pub(super) fn implied(list: &Tree) -> Option<Implied> {
 
 fn implied_by(api_version: &str, kind: &str) -> Option<Implied> {
     let item_kind = kind.strip_suffix("List")?;
-    let mut kinds = KINDS.into_iter().chain(WorkloadKind::kinds());
-    Some(kinds.find(|known| *known == (api_version, item_kind)).map_or(Implied::Nothing, Implied::Kind))
+    Some(implied_kind(api_version, item_kind).map_or(Implied::Nothing, Implied::Kind))
 }
 
 /// The place of a line of a document; 0 is one that is not known.
@@ -185,6 +199,16 @@ fn misnamed(api_version: &str, written: &str) -> Option<(&'static str, Problem)>
 fn is_kubernetes_group(api_version: &str) -> bool {
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     !group.contains('.') || group.ends_with(".k8s.io")
+}
+
+/// The kind of the items in a list of that kind, if it is read.
+pub(super) fn implied_kind(api_version: &str, kind: &str) -> Option<(&'static str, &'static str)> {
+    KINDS.into_iter().chain(WorkloadKind::kinds()).find(|known| *known == (api_version, kind))
+}
+
+/// Whether objects of that kind are read.
+pub(super) fn is_known(api_version: &str, kind: &str) -> bool {
+    implied_kind(api_version, kind).is_some()
 }
 
 impl DocumentReader<'_> {

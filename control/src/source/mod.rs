@@ -5,7 +5,8 @@
 //! files      which files there are, and what they hold
 //! cache      what documents have been found to say
 //! watch      a new cluster after each change
-//! overlay    addresses for pods whose manifest has none
+//! overlay    what is laid over the manifests: addresses, labels, other objects
+//! raw        objects as they are written, to be changed and written again
 //! list       a cluster as manifests again
 //! note       what was read but is not used
 //! error      what is wrong, where, and what to do
@@ -36,6 +37,7 @@ mod note;
 mod object;
 mod overlay;
 mod policy;
+mod raw;
 mod reader;
 mod service;
 mod syntax;
@@ -47,9 +49,12 @@ mod workload;
 pub use directory::{Background, Directory, Loaded};
 pub use error::{Place, Problem, SourceError};
 pub use list::list;
+pub(crate) use manifest::read_texts;
 pub use manifest::{Manifest, Object, Reading, read_manifests};
 pub use note::Note;
-pub use overlay::Overlay;
+pub use overlay::{LabelChanges, Overlay, OverlayError};
+pub use raw::{RawObject, raw_objects};
+pub(crate) use raw::{is_cluster_wide, title};
 pub(crate) use reader::is_similar;
 pub use syntax::Strictness;
 pub use trace::{Origin, SourceText, Traced, Untraced};

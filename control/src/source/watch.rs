@@ -67,7 +67,7 @@ impl Watch {
     /// Starts to watch the paths of `directory`. The first update is its present state.
     pub fn start(directory: Directory) -> Result<Self, WatchError> {
         let start = |reason: String| WatchError::Start { reason };
-        let roots = directory.paths().iter().map(|path| absolute(path).unwrap_or_else(|_| path.clone()));
+        let roots = directory.watched().map(|path| absolute(path).unwrap_or_else(|_| path.to_owned()));
         let roots = Roots(roots.collect());
         let (signals, received) = channel();
         let (sender, handler_roots) = (signals.clone(), roots.clone());

@@ -171,6 +171,8 @@ pub(super) fn workload<'a>(reader: &mut Reader<'a>, object: &'a Map, kind: Workl
         phase: Phase::Pending,
         ready: true,
         terminating: false,
+        hostname: spec.hostname,
+        subdomain: found.service.or(spec.subdomain),
         ports: spec.ports,
     };
     let owner = owner(object);
@@ -191,6 +193,7 @@ struct Spec {
     replicas: Option<u32>,
     selector: Option<Selector>,
     first: u32,
+    service: Option<String>,
     template: Option<(Labels, super::object::PodSpec)>,
 }
 
@@ -209,6 +212,8 @@ fn read_spec<'a>(reader: &mut Reader<'a>, node: &'a Node, kind: WorkloadKind, fo
         _ => reader.field(spec, "selector", selector),
     };
     if kind == WorkloadKind::StatefulSet {
+        let name = reader.field(spec, "serviceName", Reader::text).flatten();
+        found.service = name.filter(|name| !name.is_empty()).map(str::to_owned);
         reader.field(spec, "ordinals", |reader, node| {
             let Some(ordinals) = reader.map(node) else { return };
             found.first = reader.field(ordinals, "start", count).flatten().unwrap_or(0);

@@ -160,6 +160,8 @@ pub fn pod() -> impl Strategy<Value = Pod> {
             phase,
             ready: true,
             terminating: false,
+            hostname: None,
+            subdomain: None,
             ports,
         },
     )

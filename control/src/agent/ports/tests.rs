@@ -35,6 +35,8 @@ fn cluster(pods: &[(&str, u8, Phase)]) -> Cluster {
             phase: *phase,
             ready: true,
             terminating: false,
+            hostname: None,
+            subdomain: None,
             ports: Vec::new(),
         });
     }

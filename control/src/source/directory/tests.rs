@@ -67,7 +67,7 @@ fn apply(edit: &Edit, dir: &Path, in_place: bool) {
 type Told = Result<(Cluster, Background, Vec<Note>, usize), Vec<SourceError>>;
 
 fn told(loaded: Result<Loaded, Vec<SourceError>>) -> Told {
-    loaded.map(|Loaded { cluster, background, notes, files }| (cluster, background, notes, files))
+    loaded.map(|loaded| (loaded.cluster, loaded.background, loaded.notes, loaded.files))
 }
 
 proptest! {
