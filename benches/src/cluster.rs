@@ -136,6 +136,8 @@ fn pod(number: u32, namespaces: u32, is_local: bool) -> Pod {
         phase: Phase::Running,
         ready: true,
         terminating: false,
+        hostname: None,
+        subdomain: None,
         ports: Vec::new(),
     }
 }

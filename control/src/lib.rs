@@ -5,6 +5,7 @@
 //! source   where they come from: a directory, watched
 //! compile  model to snapshot
 //! service  which backends a Service's ports lead to
+//! dns      the names of Services and pods
 //! oracle   the naive evaluator that tests compare with
 //! net      namespaces, links, bridges and qdiscs, over netlink
 //! lab      a node and its pods as network namespaces
@@ -19,6 +20,7 @@ pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod compile;
+pub mod dns;
 pub mod lab;
 pub mod model;
 pub mod net;

@@ -60,7 +60,7 @@ ports: [{name: http, port: 8080}, {port: 9}]
 endpoints:
 - {addresses: ['fd00::1'], targetRef: {kind: Pod, name: web-6d4cf56db6-abcde}}
 - {addresses: ['fd00::2'], conditions: {ready: false, serving: true, terminating: true}}
-- {addresses: ['fd00::3'], conditions: {ready: false}}
+- {addresses: ['fd00::3'], conditions: {ready: false}, hostname: web-3}
 ";
     let (cluster, background) = read(text);
     assert_eq!((cluster.services().len(), cluster.endpoint_slices().len()), (3, 1));

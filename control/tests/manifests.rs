@@ -214,6 +214,8 @@ status:
         phase: Phase::Running,
         ready: true,
         terminating: false,
+        hostname: None,
+        subdomain: None,
         ports: vec![
             port(Some("side"), 2, Protocol::Tcp),
             port(Some("dns"), 53, Protocol::Udp),

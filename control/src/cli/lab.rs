@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{anyhow, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::gateway_args::GatewayArgs;
@@ -22,9 +22,13 @@ use super::status::Format;
 use super::survey::refused;
 use super::{Failure, Outcome, block_on, table};
 use crate::agent::{self, Paths};
-use crate::lab::{Lab, LabError, LabHost, LabOptions, ListenPort, pod_specs, responder};
-use crate::source::{Directory, Workloads};
+use crate::lab::{
+    ClusterDns, Lab, LabError, LabHost, LabOptions, ListenPort, nameserver, pod_specs, responder,
+};
+use crate::model::Cluster;
+use crate::source::{Directory, Strictness, Workloads, read_manifests};
 
+pub(super) use crate::lab::nameserver::Arguments as NameserverArgs;
 pub(super) use crate::lab::responder::Arguments as ResponderArgs;
 
 /// A node and its pods as network namespaces, with the gateway running on it: real packets, no cluster.
@@ -63,8 +67,9 @@ enum LabCommand {
     Each Pod, and each pod that a Deployment or another workload asks for, becomes a namespace on\n\
     the node's bridge, with the address of its manifest or one of 10.244.0.0/16 and\n\
     fd00:244::/64, and answers on its containerPorts with its name. Each Service gets addresses of\n\
-    10.96.0.0/16 and fd00:96::/112 unless its manifest has some. The manifests are watched: edit a\n\
-    policy and it is in force. 'podgate lab sync' makes pods that are new in them; 'podgate lab\n\
+    10.96.0.0/16 and fd00:96::/112 unless its manifest has some, and is found by its name: a pod\n\
+    kube-system/kube-dns serves it. The manifests are watched: edit a policy and it is in force.\n\
+    'podgate lab sync' makes pods that are new in them; 'podgate lab\n\
     apply', 'delete', 'label' and 'scale' change the lab and leave the files alone.")]
 struct UpArgs {
     /// Files and directories of Kubernetes manifests.
@@ -73,8 +78,19 @@ struct UpArgs {
     /// The lab's name, and its gateway's.
     #[arg(long, default_value = "lab", value_name = "NAME", env = "PODGATE_NAME")]
     name: String,
+    /// Whether names of Services and pods are served, by a pod kube-system/kube-dns at 10.96.0.10.
+    #[arg(long, value_enum, default_value_t = Dns::On)]
+    dns: Dns,
     #[command(flatten)]
     gateway: GatewayArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Dns {
+    /// Pods ask the lab's DNS.
+    On,
+    /// Pods ask where the machine does.
+    Off,
 }
 
 /// Run a program in a pod.
@@ -164,17 +180,28 @@ pub(super) fn respond(args: &ResponderArgs) -> std::process::ExitCode {
     responder::run(args)
 }
 
+/// The hidden command that runs in pods that serve DNS.
+pub(super) fn serve_names(args: &NameserverArgs) -> std::process::ExitCode {
+    nameserver::run(args)
+}
+
 fn up(args: &UpArgs) -> Outcome {
     let directory = Directory::new(args.paths.clone()).with_workloads(Workloads::Replicas);
     let (loaded, _) = directory.load_traced().map_err(|failed| refused(&failed))?;
     for note in &loaded.notes {
         eprintln!("note: {note}");
     }
-    let specs = pod_specs(&loaded.cluster);
+    let mut specs = pod_specs(&loaded.cluster);
     eprintln!("note: images are not run: in each pod a small server answers on the declared containerPorts");
     check_name_is_free(&args.name, &args.gateway.run_dir)?;
-    let lab = block_on(Lab::up(&args.name, &specs, &LabOptions::default()))??;
-    if let Err(error) = start_gateway(&lab, args) {
+    let dns = (args.dns == Dns::On).then(|| ClusterDns::plan(&loaded.cluster));
+    let mut options = LabOptions::default();
+    if let Some(dns) = &dns {
+        specs = pod_specs(&with_dns(loaded.cluster, dns));
+        options.nameservers.clone_from(&dns.nameservers);
+    }
+    let lab = block_on(Lab::up(&args.name, &specs, &options))??;
+    if let Err(error) = start_programs(&lab, args, dns.as_ref()) {
         // Half a lab is no lab.
         block_on(Lab::take_down(&args.name, &args.gateway.run_dir))??;
         return Err(failed(error));
@@ -189,15 +216,28 @@ fn up(args: &UpArgs) -> Outcome {
     )?;
     out.write_all(render_pods(&[(args.name.clone(), lab.pods().cloned().collect())]).as_bytes())?;
     let name = if args.name == "lab" { String::new() } else { format!(" --name {}", args.name) };
-    if let Some(pod) = lab.pods().next() {
+    if let Some(pod) = lab.pods().find(|pod| !pod.serves_dns) {
         writeln!(out, "\ntry:  podgate lab exec{name} {} -- ping -c 1 ADDRESS", pod.reference)?;
     }
     writeln!(out, "      podgate observe{name} --follow\n      podgate lab down{name}")?;
     Ok(())
 }
 
-fn start_gateway(lab: &Lab, args: &UpArgs) -> Result<(), LabError> {
-    let mut arguments = lab.set_manifests(&args.paths)?;
+/// The user's objects with those that the lab's DNS adds.
+fn with_dns(mut cluster: Cluster, dns: &ClusterDns) -> Cluster {
+    let reading = read_manifests(&dns.manifests, Path::new("kube-dns.yaml"), Strictness::New);
+    reading.manifests.into_iter().for_each(|manifest| manifest.object.put_into(&mut cluster));
+    cluster
+}
+
+/// The gateway, and what serves DNS.
+fn start_programs(lab: &Lab, args: &UpArgs, dns: Option<&ClusterDns>) -> Result<(), LabError> {
+    let mut paths = args.paths.clone();
+    if let Some(dns) = dns {
+        paths.extend(dns.write(lab)?);
+    }
+    let mut arguments = lab.set_manifests(&paths)?;
+    lab.start_nameservers(&arguments)?;
     arguments.extend(args.gateway.to_arguments().into_iter().map(OsString::from));
     lab.start_gateway(&args.gateway.run_dir, &arguments)
 }

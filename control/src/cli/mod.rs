@@ -68,6 +68,8 @@ enum Command {
     },
     #[command(hide = true)]
     Responder(lab::ResponderArgs),
+    #[command(hide = true)]
+    Nameserver(lab::NameserverArgs),
 }
 
 /// How a command ended, other than well.
@@ -103,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Responder(args) => return lab::respond(&args),
+        Command::Nameserver(args) => return lab::serve_names(&args),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
             clap_complete::generate(shell, &mut command, "podgate", &mut std::io::stdout());

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::build::extend;
 use super::record::{Changing, Lock, Phase, State};
 use super::teardown::remove_hosts;
-use super::{Edit, Lab, LabError, LabHost, ListenPort, PodSpec, Role, pod_specs, respond};
+use super::{Edit, Lab, LabError, LabHost, ListenPort, PodSpec, Role, cluster_dns, pod_specs, respond};
 use crate::agent::Paths;
 use crate::api::{Client, ClientError, Status, Wanted};
 use crate::source::{Loaded, Overlay, RawObject, Untraced, raw_objects};
@@ -99,6 +99,11 @@ impl Lab {
         state.changing = None;
         self.directory.write(lock, state)
     }
+}
+
+/// The pods of the change that is under way.
+fn coming(state: &mut State) -> &mut Vec<LabHost> {
+    state.changing.as_mut().map_or(&mut state.plan.hosts, |changing| &mut changing.coming)
 }
 
 impl Change<'_> {
@@ -207,16 +212,15 @@ impl Change<'_> {
     async fn make(&mut self) -> Result<(), LabError> {
         let State { plan, changing: Some(changing), .. } = &mut self.state else { return Ok(()) };
         extend(plan, &mut changing.coming).await?;
-        self.start_responders().await
+        self.start_responders().await?;
+        let sources = self.lab.arguments(&self.lab.source()?);
+        cluster_dns::start(&self.lab.directory, &self.lock, &mut self.state, &sources, coming)
     }
 
     /// Those of the pods that come.
     async fn start_responders(&mut self) -> Result<(), LabError> {
         let program = respond::own_program()?;
-        respond::start_all(&self.lab.directory, &self.lock, &mut self.state, program, |state| {
-            state.changing.as_mut().map_or(&mut state.plan.hosts, |changing| &mut changing.coming)
-        })
-        .await
+        respond::start_all(&self.lab.directory, &self.lock, &mut self.state, program, coming).await
     }
 
     /// Takes the pods that came away again. `cause` is what is told, unless that fails.

@@ -22,16 +22,21 @@ impl Lab {
             absolute.map_err(|source| self.directory.error("find the manifests beside it", source))?;
         let text = serde_json::to_vec(&given).map_err(io::Error::from);
         self.write_file(GIVEN, text)?;
-        let source = Directory::new(given.clone()).with_workloads(Workloads::Replicas);
+        let source = Directory::new(given).with_workloads(Workloads::Replicas);
         let (loaded, _) = source.load_traced().map_err(LabError::Manifests)?;
         let overlay = Self::addressed(Overlay::default(), &loaded, &self.plan.hosts)?;
         self.write_overlay(&overlay)?;
+        Ok(self.arguments(&source))
+    }
+
+    /// The arguments by which the lab's programs read what it was made from.
+    pub(super) fn arguments(&self, source: &Directory) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = Vec::new();
-        for path in given {
+        for path in source.paths() {
             arguments.extend(["--manifests".into(), path.into()]);
         }
         arguments.extend(["--workloads".into(), "--pod-ips".into(), self.overlay_path().into()]);
-        Ok(arguments)
+        arguments
     }
 
     /// `overlay` with addresses for the pods and Services that have none.

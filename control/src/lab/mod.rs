@@ -23,6 +23,9 @@
 //! build       namespaces, bridge, veth pairs, addresses, routes
 //! respond     responders are started, and known to listen
 //! responder   what runs in a pod: it says which pod it is
+//! cluster_dns which pods serve DNS, and what a lab adds where there are none
+//! nameserver  what runs in those: it answers for Services and pods
+//! etc         what programs in a pod see of /etc
 //! teardown    all of it taken away
 //! wanted      the pods that manifests ask for
 //! services    the addresses of Services
@@ -36,10 +39,13 @@
 mod addressing;
 mod build;
 mod change;
+mod cluster_dns;
 mod edit;
 mod error;
+mod etc;
 mod gateway;
 mod manifests;
+pub mod nameserver;
 mod node;
 mod plan;
 mod process;
@@ -52,6 +58,7 @@ mod teardown;
 mod wanted;
 
 pub use change::{Change, Changed};
+pub use cluster_dns::{ClusterDns, serves_dns};
 pub use edit::{Edit, EditError, Edited};
 pub use error::LabError;
 pub use node::Lab;

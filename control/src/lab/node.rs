@@ -8,7 +8,7 @@ use super::plan::{LabHost, Plan, Role};
 use super::record::{DEFAULT_DIRECTORY, Directory, Lock, Phase, State};
 use super::respond;
 use super::teardown::tear_down;
-use super::{LabError, LabOptions, PodSpec, Process, Responders};
+use super::{LabError, LabOptions, PodSpec, Process, Responders, etc};
 use crate::net::Netns;
 
 /// A lab that is up.
@@ -136,9 +136,18 @@ impl Lab {
         }
     }
 
-    /// Starts a program in a host's namespace; [`Lab::netns`] tells how hosts are named.
+    /// Starts a program in a host's namespace; [`Lab::netns`] tells how hosts are named. In a pod it
+    /// asks the lab's DNS for names, if the lab has one.
     pub fn spawn_in(&self, reference: &str, command: Command) -> Result<Child, LabError> {
-        Ok(self.netns(reference)?.spawn(command)?)
+        let netns = self.netns(reference)?;
+        let pod = self.pods().find(|pod| pod.reference == reference);
+        match pod.filter(|_| !self.plan.nameservers.is_empty()) {
+            Some(pod) => {
+                let etc = etc::write(&self.directory, pod, &self.plan.nameservers)?;
+                Ok(netns.spawn_with_etc(command, &etc)?)
+            }
+            None => Ok(netns.spawn(command)?),
+        }
     }
 
     /// Runs a program in a host's namespace, with this process' input and output, to its end.
@@ -186,7 +195,7 @@ impl Lab {
         Ok(())
     }
 
-    fn locked(&self) -> Result<(Lock, State), LabError> {
+    pub(super) fn locked(&self) -> Result<(Lock, State), LabError> {
         let lock = self.directory.lock()?.ok_or_else(|| self.gone())?;
         let state = self.directory.read()?.ok_or_else(|| self.gone())?;
         Ok((lock, state))

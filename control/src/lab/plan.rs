@@ -44,8 +44,14 @@ pub struct LabHost {
     pub mtu: u32,
     /// The ports it was to answer on.
     pub ports: Vec<ListenPort>,
+    /// Whether it serves DNS.
+    #[serde(default)]
+    pub serves_dns: bool,
     /// Who answers.
     pub responder: Option<Process>,
+    /// Who answers for names.
+    #[serde(default)]
+    pub nameserver: Option<Process>,
 }
 
 /// A whole lab.
@@ -58,10 +64,18 @@ pub(super) struct Plan {
     #[serde(default)]
     pub(super) node_addresses: Vec<IpAddr>,
     pub(super) mtu: u32,
+    /// Where programs in pods ask for names.
+    #[serde(default)]
+    pub(super) nameservers: Vec<IpAddr>,
     pub(super) hosts: Vec<LabHost>,
 }
 
 impl LabHost {
+    /// What runs in it for as long as it is there.
+    pub(super) fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.responder.iter().chain(&self.nameserver)
+    }
+
     pub(super) fn is_bridged(&self) -> bool {
         self.role != Role::External(Attachment::Routed)
     }
@@ -112,11 +126,15 @@ impl Plan {
                 addresses: external.addresses.clone(),
                 mtu: options.mtu,
                 ports: external.ports.clone(),
+                serves_dns: false,
                 responder: None,
+                nameserver: None,
             });
         }
-        let node_addresses = options.node_addresses.clone();
-        Ok(Self { name: name.into(), node_netns, gateway, node_addresses, mtu: options.mtu, hosts })
+        without_dns(&mut hosts, &options.nameservers);
+        let (node_addresses, nameservers) = (options.node_addresses.clone(), options.nameservers.clone());
+        let (name, mtu) = (name.into(), options.mtu);
+        Ok(Self { name, node_netns, gateway, node_addresses, mtu, nameservers, hosts })
     }
 
     /// Hosts for pods that come to a lab that is up, and how far addresses are handed out then.
@@ -147,7 +165,9 @@ impl Plan {
         let made = (first..).zip(pods);
         let hosts: Result<Vec<_>, _> =
             made.map(|(index, pod)| pod_host(pod, index, self.mtu, &mut addresses, &mut names)).collect();
-        Ok((hosts?, addresses.handed_out()))
+        let mut hosts = hosts?;
+        without_dns(&mut hosts, &self.nameservers);
+        Ok((hosts, addresses.handed_out()))
     }
 
     /// The subnets that are on the link for all on the bridge.
@@ -194,8 +214,17 @@ fn pod_host(
         addresses,
         mtu: pod.mtu.unwrap_or(mtu),
         ports: pod.ports.clone(),
+        serves_dns: pod.serves_dns,
         responder: None,
+        nameserver: None,
     })
+}
+
+/// In a lab without DNS nobody serves it.
+fn without_dns(hosts: &mut [LabHost], nameservers: &[IpAddr]) {
+    for host in hosts {
+        host.serves_dns &= !nameservers.is_empty();
+    }
 }
 
 /// Hands out names of network namespaces: readable ones as long as nobody has them.

@@ -13,11 +13,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::record::{Directory, Lock, State};
 use super::responder::{READY, STAY};
-use super::{LabError, LabHost, Process, Protocol};
+use super::{LabError, LabHost, ListenPort, Process, Protocol, nameserver};
 use crate::net::Netns;
 
 /// How many are waited for together: each holds two pipes open.
-const AT_A_TIME: usize = 64;
+pub(super) const AT_A_TIME: usize = 64;
 
 /// How long a responder may take to listen, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,15 +30,32 @@ pub(super) struct Listening {
 
 /// Whether a host is to have one.
 pub(super) fn has_responder(host: &LabHost) -> bool {
-    host.ports.iter().any(|port| port.protocol != Protocol::Sctp)
+    ports(host).any(|port| port.protocol != Protocol::Sctp)
+}
+
+/// The ports that are the responder's.
+fn ports(host: &LabHost) -> impl Iterator<Item = &ListenPort> {
+    host.ports.iter().filter(|port| !(host.serves_dns && port.port == nameserver::PORT))
 }
 
 /// Starts those hosts' responders and waits until all of them listen.
 pub(super) fn start(program: &Path, hosts: &[&LabHost]) -> Result<Vec<Listening>, LabError> {
+    start_programs(hosts, |host| command(program, host))
+}
+
+/// Starts a program in each host that says what a responder says, and waits until all of them listen.
+pub(super) fn start_programs(
+    hosts: &[&LabHost],
+    command: impl Fn(&LabHost) -> Command,
+) -> Result<Vec<Listening>, LabError> {
     let mut started = Vec::with_capacity(hosts.len());
     for host in hosts {
         let netns = Netns::open_at(&host.netns)?;
-        let child = netns.spawn(command(program, host))?;
+        let mut command = command(host);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).current_dir("/");
+        // Not in the terminal's group: an interrupt there is not for the lab.
+        command.process_group(0);
+        let child = netns.spawn(command)?;
         let listening = Listening { process: Process::identify(child.id())?, child: Some(child) };
 
         started.push(listening);
@@ -87,12 +104,9 @@ pub(super) async fn start_all(
 fn command(program: &Path, host: &LabHost) -> Command {
     let mut command = Command::new(program);
     command.args(["responder", "--supervised", "--pod", &host.reference]);
-    for port in &host.ports {
+    for port in ports(host) {
         command.args(["--port", &port.to_string()]);
     }
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).current_dir("/");
-    // Not in the terminal's group: an interrupt there is not for the lab.
-    command.process_group(0);
     command
 }
 

@@ -81,7 +81,8 @@ pub async fn serve(pod: &str, ports: &[ListenPort]) -> io::Result<()> {
     Ok(())
 }
 
-fn is_to_stay() -> io::Result<bool> {
+/// Says that all ports are open, and waits for the word to stay; `false` if it does not come.
+pub(super) fn is_to_stay() -> io::Result<bool> {
     let mut output = io::stdout();
     writeln!(output, "{READY}")?;
     output.flush()?;
@@ -198,13 +199,13 @@ async fn serve_udp(socket: UdpSocket, answer: Arc<str>) {
     }
 }
 
-fn listen_tcp(port: u16) -> io::Result<TcpListener> {
+pub(super) fn listen_tcp(port: u16) -> io::Result<TcpListener> {
     let socket = open_socket(SockType::Stream, port)?;
     listen(&socket, Backlog::MAXCONN)?;
     TcpListener::from_std(socket.into())
 }
 
-fn listen_udp(port: u16) -> io::Result<UdpSocket> {
+pub(super) fn listen_udp(port: u16) -> io::Result<UdpSocket> {
     UdpSocket::from_std(open_socket(SockType::Datagram, port)?.into())
 }
 

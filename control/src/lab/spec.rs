@@ -22,6 +22,8 @@ pub struct PodSpec {
     pub ports: Vec<ListenPort>,
     /// The MTU of its device, if not the lab's.
     pub mtu: Option<u32>,
+    /// Whether it serves DNS, if the lab has any: port 53 is then not the responder's.
+    pub serves_dns: bool,
 }
 
 /// A host outside the cluster to be made.
@@ -81,6 +83,8 @@ pub struct LabOptions {
     pub mtu: u32,
     /// Who answers on the pods' ports.
     pub responders: Responders,
+    /// Where programs in pods ask for names; without any, they ask where the machine's own do.
+    pub nameservers: Vec<IpAddr>,
 }
 
 /// Who answers on the pods' ports.
@@ -98,7 +102,7 @@ impl PodSpec {
     /// A pod whose addresses the lab chooses, with no ports.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         let (namespace, name) = (namespace.into(), name.into());
-        Self { namespace, name, addresses: Vec::new(), ports: Vec::new(), mtu: None }
+        Self { namespace, name, addresses: Vec::new(), ports: Vec::new(), mtu: None, serves_dns: false }
     }
 
     /// `NAMESPACE/NAME`.
@@ -115,6 +119,7 @@ impl Default for LabOptions {
             node_addresses: Vec::new(),
             mtu: 1500,
             responders: Responders::Own,
+            nameservers: Vec::new(),
         }
     }
 }

@@ -29,8 +29,8 @@ pub(super) async fn tear_down(
     if let Some(state) = state {
         // The gateway first: it may still have to let go of devices.
         note(stop(&state.processes.values().collect::<Vec<_>>(), PATIENCE));
-        let responders: Vec<&Process> = state.hosts().filter_map(|host| host.responder.as_ref()).collect();
-        note(stop(&responders, Duration::ZERO));
+        let in_hosts: Vec<&Process> = state.hosts().flat_map(LabHost::processes).collect();
+        note(stop(&in_hosts, Duration::ZERO));
         note(delete_devices(&state.plan.node_netns).await);
         let coming = state.changing.iter().flat_map(|changing| &changing.coming);
         let coming = coming.map(|host| host.netns.as_path()).filter(|path| !path.as_os_str().is_empty());
@@ -45,8 +45,8 @@ pub(super) async fn tear_down(
 
 /// Takes some hosts away, however much of them there is; every step is tried.
 pub(super) async fn remove_hosts(node: &Path, hosts: &[&LabHost]) -> Result<(), LabError> {
-    let responders: Vec<&Process> = hosts.iter().filter_map(|host| host.responder.as_ref()).collect();
-    let mut outcome = stop(&responders, Duration::ZERO);
+    let in_hosts: Vec<&Process> = hosts.iter().flat_map(|host| host.processes()).collect();
+    let mut outcome = stop(&in_hosts, Duration::ZERO);
     let node = Netlink::connect_in(&Netns::open_at(node)?)?;
     for host in hosts {
         let deleted = match node.link_named(&host.host_device).await {

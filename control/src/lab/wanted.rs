@@ -1,6 +1,6 @@
 //! The pods that manifests ask for.
 
-use super::{ListenPort, PodSpec, Protocol};
+use super::{ListenPort, PodSpec, Protocol, serves_dns};
 use crate::model::{self, Cluster};
 
 /// Pods that have a network of their own and have not ended.
@@ -22,7 +22,12 @@ pub fn pod_specs(cluster: &Cluster) -> Vec<PodSpec> {
         // Several containers may declare the same port.
         ports.sort_by_key(ListenPort::to_string);
         ports.dedup();
-        PodSpec { addresses: pod.addresses.clone(), ports, ..PodSpec::new(&pod.key.namespace, &pod.key.name) }
+        PodSpec {
+            addresses: pod.addresses.clone(),
+            ports,
+            serves_dns: serves_dns(pod),
+            ..PodSpec::new(&pod.key.namespace, &pod.key.name)
+        }
     })
     .collect()
 }

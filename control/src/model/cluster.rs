@@ -163,6 +163,8 @@ mod tests {
             phase: Phase::Running,
             ready: true,
             terminating: false,
+            hostname: None,
+            subdomain: None,
             ports: Vec::new(),
         }
     }

@@ -120,6 +120,10 @@ pub struct Pod {
     pub ready: bool,
     /// Whether it has been asked to end (`metadata.deletionTimestamp`).
     pub terminating: bool,
+    /// What it calls itself, `spec.hostname`; a StatefulSet's pods their own names.
+    pub hostname: Option<String>,
+    /// The headless Service under which that name is known, `spec.subdomain`.
+    pub subdomain: Option<String>,
     /// Ports of all containers that stay (init containers with `restartPolicy: Always` included).
     pub ports: Vec<ContainerPort>,
 }

@@ -88,6 +88,8 @@ pub struct ServiceEndpoint {
     pub condition: Condition,
     /// The pod it is, `targetRef`.
     pub pod: Option<ObjectKey>,
+    /// What it is called under the Service's name.
+    pub hostname: Option<String>,
 }
 
 /// What an endpoint can be used for (discovery.k8s.io/v1, `EndpointConditions`).

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! netns      network namespaces: create, enter on a thread of their own, delete
+//! view       files over those in /etc, for what is started in a namespace
 //! sysctl     /proc/sys/net of a namespace
 //! netlink    one connection to the kernel's routing tables
 //! link       what the kernel says of a device
@@ -37,6 +38,7 @@ mod ports;
 mod qdisc;
 mod route;
 mod sysctl;
+mod view;
 mod wire;
 
 pub use address::DeviceAddress;

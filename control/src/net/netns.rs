@@ -18,7 +18,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType};
 
-use super::NetError;
+use super::{NetError, view};
 
 /// Where namespaces with a name are bound, for `ip netns` to see them.
 const NAMED: &str = "/run/netns";
@@ -155,6 +155,17 @@ impl Netns {
             program,
             source,
         })
+    }
+
+    /// The same, and the program sees the files in `etc` in the place of those in `/etc`.
+    pub fn spawn_with_etc(&self, mut command: Command, etc: &Path) -> Result<Child, NetError> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let spawned = self.run(move || {
+            view::put_over_etc(etc)?;
+            Ok(command.spawn())
+        })?;
+        let spawned = spawned.map_err(|source| self.error("put files over those in /etc", source))?;
+        spawned.map_err(|source| NetError::Spawn { namespace: self.label.to_string(), program, source })
     }
 
     /// Takes it off its path. The kernel ends it when the last process and handle in it are gone.

@@ -88,7 +88,7 @@ fn derived(cluster: &Cluster, service: &Service, port: &ServicePort) -> Vec<Back
     found
 }
 
-fn has_all(labels: &Labels, selector: &Labels) -> bool {
+pub(super) fn has_all(labels: &Labels, selector: &Labels) -> bool {
     selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
@@ -104,7 +104,7 @@ fn target(pod: &Pod, port: &ServicePort) -> Option<u16> {
     }
 }
 
-fn condition(pod: &Pod, publish_not_ready: bool) -> Condition {
+pub(super) fn condition(pod: &Pod, publish_not_ready: bool) -> Condition {
     match (pod.ready, pod.terminating) {
         _ if publish_not_ready => Condition::Ready,
         (true, false) => Condition::Ready,
@@ -114,7 +114,7 @@ fn condition(pod: &Pod, publish_not_ready: bool) -> Condition {
 }
 
 /// A pod on its node's network is reached at the node.
-fn addresses<'a>(cluster: &'a Cluster, pod: &'a Pod) -> &'a [IpAddr] {
+pub(super) fn addresses<'a>(cluster: &'a Cluster, pod: &'a Pod) -> &'a [IpAddr] {
     if pod.host_network && pod.addresses.is_empty() {
         let node = pod.node.as_ref().and_then(|name| cluster.nodes().get(name));
         return node.map_or(&[], |node| &node.addresses);

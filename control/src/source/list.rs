@@ -56,6 +56,11 @@ fn pod(pod: &Pod, background: &Background) -> Value {
     if let Some(node) = &pod.node {
         spec["nodeName"] = json!(node);
     }
+    for (field, value) in [("hostname", &pod.hostname), ("subdomain", &pod.subdomain)] {
+        if let Some(value) = value {
+            spec[field] = json!(value);
+        }
+    }
     let ips: Vec<Value> = pod.addresses.iter().map(|ip| json!({"ip": ip})).collect();
     if pod.terminating {
         // When it does not matter.
@@ -195,6 +200,9 @@ fn endpoint(endpoint: &ServiceEndpoint) -> Value {
     let mut item = json!({"addresses": endpoint.addresses, "conditions": conditions});
     if let Some(pod) = &endpoint.pod {
         item["targetRef"] = json!({"kind": "Pod", "namespace": pod.namespace, "name": pod.name});
+    }
+    if let Some(hostname) = &endpoint.hostname {
+        item["hostname"] = json!(hostname);
     }
     item
 }

@@ -146,14 +146,19 @@ pub(super) struct PodSpec {
     pub(super) node: Option<String>,
     pub(super) host_network: bool,
     pub(super) ports: Vec<ContainerPort>,
+    pub(super) hostname: Option<String>,
+    pub(super) subdomain: Option<String>,
 }
 
 /// Reads the `spec` of a pod or of a pod's template.
 pub(super) fn pod_spec<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> PodSpec {
     let mut found = PodSpec::default();
     let Some(spec) = reader.map(node) else { return found };
-    let name = reader.field(spec, "nodeName", Reader::text).flatten().filter(|name| !name.is_empty());
-    found.node = name.map(str::to_owned);
+    let text = |reader: &mut Reader<'a>, key| reader.field(spec, key, Reader::text).flatten();
+    let mut named = |key| text(reader, key).filter(|name| !name.is_empty()).map(str::to_owned);
+    found.node = named("nodeName");
+    found.hostname = named("hostname");
+    found.subdomain = named("subdomain");
     found.host_network = reader.field(spec, "hostNetwork", Reader::boolean).flatten().unwrap_or(false);
     for (list, must_stay) in [("initContainers", true), ("containers", false)] {
         let containers = reader.list(spec, list, |reader, node| container(reader, node, must_stay));
@@ -202,6 +207,8 @@ pub(super) fn pod<'a>(reader: &mut Reader<'a>, object: &'a Map) -> Option<Pod> {
         phase,
         ready,
         terminating: metadata.terminating,
+        hostname: spec.hostname,
+        subdomain: spec.subdomain,
         ports: spec.ports,
     })
 }

@@ -220,7 +220,9 @@ fn endpoint<'a>(reader: &mut Reader<'a>, node: &'a Tree, namespace: &str) -> Opt
         let in_namespace = reader.field(target, "namespace", Reader::text).flatten().unwrap_or(namespace);
         (kind == "Pod").then(|| ObjectKey::new(in_namespace, name))
     });
-    Some(ServiceEndpoint { addresses, condition, pod: pod.flatten() })
+    let hostname = reader.field(item, "hostname", Reader::text).flatten().filter(|name| !name.is_empty());
+    let hostname = hostname.map(str::to_owned);
+    Some(ServiceEndpoint { addresses, condition, pod: pod.flatten(), hostname })
 }
 
 /// A missing `ready` is true, a missing `serving` what `ready` is, a missing `terminating` false

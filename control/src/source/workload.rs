@@ -170,6 +170,8 @@ pub(super) fn workload<'a>(reader: &mut Reader<'a>, object: &'a Map, kind: Workl
         phase: Phase::Pending,
         ready: true,
         terminating: false,
+        hostname: spec.hostname,
+        subdomain: found.service.or(spec.subdomain),
         ports: spec.ports,
     };
     let owner = owner(object);
@@ -190,6 +192,7 @@ struct Spec {
     replicas: Option<u32>,
     selector: Option<Selector>,
     first: u32,
+    service: Option<String>,
     template: Option<(Labels, super::object::PodSpec)>,
 }
 
@@ -208,6 +211,8 @@ fn read_spec<'a>(reader: &mut Reader<'a>, node: &'a Node, kind: WorkloadKind, fo
         _ => reader.field(spec, "selector", selector),
     };
     if kind == WorkloadKind::StatefulSet {
+        let name = reader.field(spec, "serviceName", Reader::text).flatten();
+        found.service = name.filter(|name| !name.is_empty()).map(str::to_owned);
         reader.field(spec, "ordinals", |reader, node| {
             let Some(ordinals) = reader.map(node) else { return };
             found.first = reader.field(ordinals, "start", count).flatten().unwrap_or(0);
@@ -318,6 +323,9 @@ fn made(
         let mut pod = Pod { key: key.clone(), ..workload.template.clone() };
         pod.node = nodes.get(pods.len()).cloned().or(pod.node);
         pod.labels.extend(given_labels(workload, &key, ordinal));
+        if workload.kind == WorkloadKind::StatefulSet {
+            pod.hostname = Some(key.name.clone());
+        }
         cluster.put_pod(pod);
         owners.insert(key.clone(), workload.as_owner());
         pods.push(key);

@@ -186,6 +186,8 @@ impl World {
             phase,
             ready: true,
             terminating: false,
+            hostname: None,
+            subdomain: None,
             ports,
         });
         Ok(())

@@ -155,6 +155,8 @@ fn pod() -> impl Strategy<Value = Pod> {
             phase,
             ready: true,
             terminating: false,
+            hostname: None,
+            subdomain: None,
             ports,
         },
     )

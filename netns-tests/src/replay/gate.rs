@@ -32,6 +32,8 @@ pub fn assert_forwarded(frames: &[Captured], pods: &[(Mac, Vec<IpAddr>); 2]) {
             phase: Phase::Running,
             ready: true,
             terminating: false,
+            hostname: None,
+            subdomain: None,
             ports: Vec::new(),
         });
         assignments.push(PortAssignment { port, pod: key, mac: *mac, addresses: addresses.clone() });

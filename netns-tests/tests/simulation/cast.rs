@@ -182,6 +182,8 @@ fn pod(actor: usize, draw: &mut Draw) -> Pod {
         phase: Phase::Running,
         ready: true,
         terminating: false,
+        hostname: None,
+        subdomain: None,
         ports: vec![port("web", 80, Protocol::Tcp), port("dns", 53, Protocol::Udp)],
     }
 }
