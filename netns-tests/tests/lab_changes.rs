@@ -4,14 +4,24 @@
 use std::process::Stdio;
 use std::time::Instant;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use podgate_netns_tests::manifest::{self, deny_ingress, deployment, policy, service};
-use podgate_netns_tests::traffic::{DENIED_AFTER, Reach, reach, reach_within};
-use podgate_netns_tests::{Space, TestLab, Turn};
+use podgate_netns_tests::program::podgate;
+use podgate_netns_tests::traffic::{ALLOWED_WITHIN, DENIED_AFTER, Reach, reach, reach_within};
+use podgate_netns_tests::{Space, TestLab, Turn, wait_until};
 
 fn shop() -> String {
     let client = manifest::Pod::new("shop/client", "lab").to_string();
     let db = manifest::Pod::new("shop/db", "lab").tcp(80).to_string();
     manifest::namespace("shop") + &client + &db
+}
+
+/// Its pods.
+fn listed(lab: &TestLab) -> String {
+    let list = std::process::Command::new(podgate()).args(["lab", "list"]).output().expect("podgate");
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    list.lines().filter(|line| line.starts_with(&lab.instance.name)).collect::<Vec<_>>().join("\n")
 }
 
 /// The lines that say what became of objects.
@@ -111,6 +121,15 @@ fn pods_come_and_go() {
     let told = lab.lab_ok(&["delete", "ns", "ops"]);
     assert_eq!(said(&told), ["pod/probe deleted", "namespace/ops deleted"]);
 
+    // Other ports, on the same pod.
+    let db = lab.pod("shop/db");
+    let other = lab.aside("db.yaml", &manifest::Pod::new("shop/db", "lab").tcp(81).to_string());
+    assert_eq!(said(&lab.lab_ok(&["apply", "-f", &other])), ["pod/db configured"]);
+    assert_eq!(
+        (reach(&client.space, db.v4, 81), reach(&client.space, db.v4, 80)),
+        (Reach::Connected, Reach::Refused)
+    );
+
     // Files that the lab was made from.
     lab.write("more.yaml", &manifest::Pod::new("shop/more", "lab").tcp(80).to_string());
     assert!(lab.lab_ok(&["sync"]).contains("pods that came: shop/more\n"));
@@ -176,6 +195,21 @@ fn a_kill_in_the_middle_leaves_a_lab_that_can_be_changed_and_taken_down() {
     std::thread::sleep(whole / 2);
     let _ = victim.kill();
     victim.wait().expect("waited");
+}
+
+#[test]
+fn without_a_gateway_nothing_is_changed() {
+    let _turn = Turn::shared();
+    let lab = TestLab::up(&shop(), "");
+    let before = listed(&lab);
+    let pid = Pid::from_raw(lab.instance.status().pid.cast_signed());
+    kill(pid, Signal::SIGKILL).expect("the gateway runs");
+    wait_until("the gateway is dead", ALLOWED_WITHIN, || lab.instance.try_status().is_none());
+    let refused = lab.lab(&["run", "more", "-n", "shop"]);
+    assert_eq!(refused.code, 2, "{}", refused.stdout);
+    assert!(refused.stderr.contains("no gateway answers"), "{}", refused.stderr);
+    assert_eq!(listed(&lab), before);
+    assert!(!Space::exists(&format!("pg-{}-shop-more", lab.instance.name)));
 }
 
 #[test]

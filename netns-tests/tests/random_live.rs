@@ -172,6 +172,8 @@ impl Stage {
                 phase: Phase::Running,
                 ready: true,
                 terminating: false,
+                hostname: None,
+                subdomain: None,
                 ports: Vec::new(),
             });
         }

@@ -12,8 +12,12 @@ use super::record::{Changing, Lock, Phase, State};
 use super::teardown::remove_hosts;
 use super::{Edit, Lab, LabError, LabHost, ListenPort, PodSpec, Role, cluster_dns, pod_specs, respond};
 use crate::agent::Paths;
-use crate::api::{Client, Wanted};
+use crate::api::{Client, ClientError, Status, Wanted};
 use crate::source::{Loaded, Overlay, RawObject, Untraced, raw_objects};
+
+/// How long the gateway may take to answer: longer than it keeps a client waiting for what it wants in
+/// force.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The right to change a lab, and what it is now.
 pub struct Change<'a> {
@@ -121,7 +125,7 @@ impl Change<'_> {
             return Ok(Changed { epoch: None, took: Duration::ZERO, came: Vec::new(), went: Vec::new() });
         }
         // Nothing is begun that nobody would put in force.
-        self.lab.client().status().await?;
+        self.ask(self.lab.client().status()).await?;
         let revision = self.overlay.revision.unwrap_or(0) + 1;
         overlay.revision = Some(revision);
         let came: Vec<String> = coming.iter().map(|host| host.reference.clone()).collect();
@@ -134,20 +138,49 @@ impl Change<'_> {
         let begun = Instant::now();
         self.lab.write_overlay(&overlay)?;
         let wanted = Wanted { revision: Some(revision), pods: came.join(",") };
-        let status = self.lab.client().when_in_force(&wanted).await?;
+        let answer = self.ask(self.lab.client().when_in_force(&wanted)).await;
         let took = begun.elapsed();
-        if !wanted.is_met_by(&status) {
-            let cause = LabError::NotInForce { lab: self.lab.name().into(), why: status.alarms.join("; ") };
-            // The one before, as a later one: what is under way must not pass for in force.
-            let before = Overlay { revision: Some(revision + 1), ..self.overlay.clone() };
-            self.lab.write_overlay(&before)?;
-            return Err(self.undo(cause, revision + 2).await);
-        }
+        let status = match answer {
+            Ok(status) if wanted.is_met_by(&status) => status,
+            answer => return Err(self.take_back(answer, revision).await),
+        };
         if let Some(changing) = self.state.changing.clone() {
             self.lab.finish(&self.lock, &mut self.state, changing).await?;
         }
         self.answer_otherwise(answering).await?;
         Ok(Changed { epoch: status.epoch, took, came, went: going })
+    }
+
+    /// Asks the gateway, which may hang.
+    async fn ask(
+        &self,
+        asking: impl Future<Output = Result<Status, ClientError>>,
+    ) -> Result<Status, LabError> {
+        match tokio::time::timeout(PATIENCE, asking).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => {
+                let why = format!("it has not answered within {} s", PATIENCE.as_secs());
+                Err(LabError::NotInForce { lab: self.lab.name().into(), why })
+            }
+        }
+    }
+
+    /// Puts everything back after a change that counts already, but that the gateway did not take over.
+    async fn take_back(&mut self, answer: Result<Status, LabError>, revision: u64) -> LabError {
+        let cause = answer.map_or_else(
+            |error| error,
+            |status| LabError::NotInForce { lab: self.lab.name().into(), why: status.alarms.join("; ") },
+        );
+        // The one before, as a later one: what is under way must not pass for in force.
+        let before = Overlay { revision: Some(revision + 1), ..self.overlay.clone() };
+        match self.lab.write_overlay(&before) {
+            Ok(()) => self.undo(cause, revision + 2).await,
+            Err(undoing) => LabError::NotUndone {
+                lab: self.lab.name().into(),
+                cause: Box::new(cause),
+                undoing: Box::new(undoing),
+            },
+        }
     }
 
     fn difference(&self, specs: &[PodSpec]) -> Result<Difference, LabError> {

@@ -211,8 +211,8 @@ pub enum LabError {
     /// The gateway cannot be asked.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The gateway did not take a change over; it has been undone.
-    #[error("the gateway of lab {lab} has not put the change in force, so it was undone: {why}")]
+    /// The gateway did not take a change over; everything is as it was.
+    #[error("the gateway of lab {lab} has not put the change in force, and all is as it was: {why}")]
     NotInForce {
         /// The lab.
         lab: String,
