@@ -14,6 +14,8 @@ pub(super) struct Metadata {
     pub(super) name: String,
     pub(super) namespace: String,
     pub(super) labels: Labels,
+    /// Whether it is to be deleted.
+    pub(super) terminating: bool,
 }
 
 /// Fields of `metav1.ObjectMeta`.
@@ -55,10 +57,12 @@ pub(super) fn metadata<'a>(
         let namespace =
             reader.field(map, "namespace", |reader, node| checked_text(reader, node, syntax::dns_label));
         let labels = reader.field(map, "labels", labels).unwrap_or_default();
+        let terminating = reader.field(map, "deletionTimestamp", Reader::text).is_some();
         Some(Metadata {
             name: name??,
             namespace: namespace.unwrap_or_else(|| Some("default".to_owned()))?,
             labels,
+            terminating,
         })
     });
     if read.is_none() {
@@ -154,6 +158,7 @@ pub(super) fn pod<'a>(reader: &mut Reader<'a>, object: &'a Map) -> Option<Pod> {
     });
     let mut phase = Phase::default();
     let mut addresses = Vec::new();
+    let mut ready = true;
     reader.field(object, "status", |reader, node| {
         let Some(status) = reader.map(node) else { return };
         phase = reader.field(status, "phase", read_phase).flatten().unwrap_or_default();
@@ -163,6 +168,7 @@ pub(super) fn pod<'a>(reader: &mut Reader<'a>, object: &'a Map) -> Option<Pod> {
         });
         // Old servers and hand-written manifests have the one field only.
         addresses.extend(reader.field(status, "podIP", address).flatten());
+        ready = !reader.list(status, "conditions", is_not_ready).contains(&true);
     });
     let metadata = metadata?;
     Some(Pod {
@@ -172,8 +178,18 @@ pub(super) fn pod<'a>(reader: &mut Reader<'a>, object: &'a Map) -> Option<Pod> {
         addresses: without_repeats(addresses),
         host_network,
         phase,
+        ready,
+        terminating: metadata.terminating,
         ports,
     })
+}
+
+/// Whether a condition says that Services are to leave the pod alone.
+fn is_not_ready<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Option<bool> {
+    let item = reader.map(node)?;
+    let kind = reader.field(item, "type", Reader::text).flatten()?;
+    let status = reader.field(item, "status", Reader::text).flatten()?;
+    Some(kind == "Ready" && status != "True")
 }
 
 /// The ports of a container; none of an init container that ends before the others start.
@@ -230,7 +246,8 @@ fn read_phase<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Option<Phase> {
     phase
 }
 
-fn address<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Option<IpAddr> {
+/// Reads an address.
+pub(super) fn address<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Option<IpAddr> {
     let text = reader.text(node)?;
     match syntax::address(text) {
         Ok(address) => Some(address),
@@ -242,7 +259,7 @@ fn address<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Option<IpAddr> {
 }
 
 /// `podIP` repeats the first of `podIPs`, and a node may list one address under two types.
-fn without_repeats(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+pub(super) fn without_repeats(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     let mut distinct = Vec::with_capacity(addresses.len());
     for address in addresses {
         if !distinct.contains(&address) {
