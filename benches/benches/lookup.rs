@@ -26,7 +26,7 @@ fn lookup(c: &mut Criterion) {
         c.bench_function(&format!("lookup/{pods} pods, {policies} policies"), |b| {
             b.iter(|| {
                 at = (at + 1) % QUESTIONS;
-                ask(snapshot, questions[at])
+                ask(snapshot, questions[at]);
             });
         });
         println!(

@@ -22,9 +22,13 @@ impl Bits {
         }
     }
 
-    #[cfg(test)]
     pub(super) fn contains(&self, number: usize) -> bool {
         self.0.get(number / 64).is_some_and(|word| word & (1 << (number % 64)) != 0)
+    }
+
+    /// Adds all of `other`.
+    pub(super) fn extend(&mut self, other: &Self) {
+        other.iter().for_each(|number| self.insert(number));
     }
 
     pub(super) fn is_empty(&self) -> bool {

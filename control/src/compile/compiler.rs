@@ -141,8 +141,8 @@ impl Known {
         let touched = self.roles.update(&policies, &self.roster);
         let mut roles = self.selection.update(&policies, &self.roles);
         self.rules.update(&self.selection);
-        let renamed = roles.clone();
-        roles.extend(self.matches.update(cluster, &namespaces, &self.roles, &self.rules));
+        let isolated = roles.clone();
+        roles.extend(&self.matches.update(cluster, &namespaces, &self.roles, &self.rules));
         if self.rules.blocks().has_changed() {
             self.blocks.replace(self.rules.blocks());
         }
@@ -154,7 +154,7 @@ impl Known {
             matches: &self.matches,
             blocks: &self.blocks,
         };
-        self.naming.update(&touched, &renamed, &from);
+        self.naming.update(&touched, &isolated, &from);
         let endpoints = self.identities.update(touched, &roles, &from)?;
         let all = self.identities.all();
         let limit = settings.limits.identities;

@@ -3,12 +3,11 @@
 //! An identity belongs to an address, not to a pod: the two addresses of a dual-stack pod may be
 //! in different ipBlocks, while selectors and isolation cover both.
 
-use std::collections::HashSet;
-
 use podgate_dataplane::policy::{Endpoint, EndpointId, EndpointMap, PrefixMap, Span};
 use podgate_flowtable::Addr;
 
 use super::CompileError;
+use super::bits::Bits;
 use super::blocks::Blocks;
 use super::counted::Counted;
 use super::matches::Matches;
@@ -103,21 +102,21 @@ impl Identities {
     pub(super) fn update(
         &mut self,
         mut touched: Vec<u32>,
-        roles: &HashSet<u32>,
+        roles: &Bits,
         from: &Sources<'_>,
     ) -> Result<usize, CompileError> {
         let blocks_changed = from.rules.blocks().has_changed();
         let names_changed = from.rules.port_names().has_changed();
-        if blocks_changed || names_changed || !roles.is_empty() {
+        touched.extend(from.roles.pods_in(roles));
+        if blocks_changed || names_changed {
             let concerned = from.roster.pods().filter(|(number, entry)| {
-                from.roles.of_pod(*number).is_some_and(|role| roles.contains(&role))
-                    || (names_changed && entry.pod.ports.iter().any(|port| port.name.is_some()))
+                (names_changed && entry.pod.ports.iter().any(|port| port.name.is_some()))
                     || (blocks_changed && self.is_in_other_blocks(*number, from.blocks))
             });
             touched.extend(concerned.map(|(number, _)| number));
-            touched.sort_unstable();
-            touched.dedup();
         }
+        touched.sort_unstable();
+        touched.dedup();
         // An address may pass from one to another: all are taken out before any is put in.
         self.pods.resize_with(self.pods.len().max(from.roster.bound()), || None);
         let before: Vec<Held> =

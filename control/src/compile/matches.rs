@@ -24,13 +24,13 @@ impl Matches {
         namespaces: &HashSet<String>,
         roles: &Roles,
         rules: &RuleBook,
-    ) -> HashSet<u32> {
+    ) -> Bits {
         let (fresh, gone) = (rules.peers().fresh(), rules.peers().gone());
         self.of_role.resize(self.of_role.len().max(roles.all().bound()), None);
         let peers = rules.peers();
         let mut all = Scopes { cluster, peers, some: None, known: HashMap::new() };
         let mut new = Scopes { cluster, peers, some: Some(&fresh), known: HashMap::new() };
-        let mut differ = HashSet::new();
+        let mut differ = Bits::default();
         for number in 0..roles.all().bound() as u32 {
             let before = self.of_role[number as usize];
             let now = roles.all().is_used(number).then(|| roles.all().value(number));
@@ -53,7 +53,7 @@ impl Matches {
             self.sets.release_all(before);
             self.of_role[number as usize] = now;
             if now != before {
-                differ.insert(number);
+                differ.insert(number as usize);
             }
         }
         differ

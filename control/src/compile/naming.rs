@@ -1,10 +1,10 @@
 //! Names for the numbers of endpoints, policies and rules, and what isolates each pod.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use podgate_dataplane::snapshot::{Isolation, Names, RuleName};
 
+use super::bits::Bits;
 use super::identity::Sources;
 
 /// The names as they were last told.
@@ -15,9 +15,9 @@ pub(super) struct Naming {
 }
 
 impl Naming {
-    /// Names anew the pods that are `touched`, what isolates those and all pods of the `roles`, and
+    /// Names anew the pods that are `touched`, ascending, what isolates those and all pods of the `roles`, and
     /// whatever else has changed.
-    pub(super) fn update(&mut self, touched: &[u32], roles: &HashSet<u32>, from: &Sources<'_>) {
+    pub(super) fn update(&mut self, touched: &[u32], roles: &Bits, from: &Sources<'_>) {
         if from.roster.touched().nodes {
             for number in self.nodes.drain(..) {
                 self.names.endpoints.set(number as usize, Arc::default());
@@ -36,12 +36,9 @@ impl Naming {
             }
             self.isolate(*number, from);
         }
-        if !roles.is_empty() {
-            for (number, _) in from.roster.pods().filter(|(_, entry)| entry.local) {
-                if from.roles.of_pod(number).is_some_and(|role| roles.contains(&role)) {
-                    self.isolate(number, from);
-                }
-            }
+        let others = from.roles.pods_in(roles).filter(|number| touched.binary_search(number).is_err());
+        for number in others {
+            self.isolate(number, from);
         }
         self.policies(from);
     }

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::bits::Bits;
 use super::counted::Counted;
 use super::roster::{PodEntry, Roster};
 use super::seen::Change;
@@ -69,6 +70,13 @@ impl Roles {
     /// The role of a pod, by its number.
     pub(super) fn of_pod(&self, number: u32) -> Option<u32> {
         Some((*self.of_pod.get(number as usize)?)?.role)
+    }
+
+    /// The pods that have one of these roles, by number.
+    pub(super) fn pods_in<'a>(&'a self, roles: &'a Bits) -> impl Iterator<Item = u32> + 'a {
+        let held = (0..).zip(&self.of_pod);
+        held.filter(|(_, held)| held.is_some_and(|held| roles.contains(held.role as usize)))
+            .map(|(number, _)| number)
     }
 
     pub(super) fn settle(&mut self) {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use super::bits::Bits;
 use super::counted::Counted;
 use super::role::Roles;
 use super::seen::Change;
@@ -45,7 +46,7 @@ impl Hash for Version {
 
 impl Selection {
     /// Takes over changes of policies and of roles. Returns the roles that other sets isolate.
-    pub(super) fn update(&mut self, changes: &[Change<NetworkPolicy>], roles: &Roles) -> HashSet<u32> {
+    pub(super) fn update(&mut self, changes: &[Change<NetworkPolicy>], roles: &Roles) -> Bits {
         let mut namespaces = HashSet::new();
         for change in changes {
             let Some(either) = change.after.as_ref().or(change.before.as_ref()) else { continue };
@@ -59,7 +60,7 @@ impl Selection {
         }
         self.by_namespace.retain(|_, policies| !policies.is_empty());
         self.of_role.resize(self.of_role.len().max(roles.all().bound()), None);
-        let mut differ = HashSet::new();
+        let mut differ = Bits::default();
         for role in 0..roles.all().bound() as u32 {
             let before = self.of_role[role as usize];
             let is_known = roles.all().is_used(role)
@@ -73,7 +74,7 @@ impl Selection {
             self.sets.release_all(before.into_iter().flatten().flatten());
             self.of_role[role as usize] = now;
             if now != before {
-                differ.insert(role);
+                differ.insert(role as usize);
             }
         }
         for set in self.sets.gone() {
