@@ -134,6 +134,8 @@ fn pod(number: u32, namespaces: u32, is_local: bool) -> Pod {
         addresses: vec![address(number).into()],
         host_network: false,
         phase: Phase::Running,
+        ready: true,
+        terminating: false,
         ports: Vec::new(),
     }
 }

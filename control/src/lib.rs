@@ -4,6 +4,7 @@
 //! model    Kubernetes objects as podgate uses them
 //! source   where they come from: a directory, watched
 //! compile  model to snapshot
+//! service  which backends a Service's ports lead to
 //! oracle   the naive evaluator that tests compare with
 //! net      namespaces, links, bridges and qdiscs, over netlink
 //! lab      a node and its pods as network namespaces
@@ -21,5 +22,6 @@ pub mod lab;
 pub mod model;
 pub mod net;
 pub mod oracle;
+pub mod service;
 pub mod source;
 pub mod tools;

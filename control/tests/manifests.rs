@@ -135,7 +135,7 @@ a: [
 # nothing
 --- # on the marker's line
 apiVersion: v1
-kind: Service
+kind: ConfigMap
 metadata: {name: s, namespace: x}
 ...
 apiVersion: networking.k8s.io/v1beta1
@@ -158,7 +158,7 @@ kind: Pod
     assert_eq!((places[3].0, places[3].2), (Some(5), "apiVersion"));
     assert_eq!(places.len(), 4, "{places:?}");
     let [note] = &reading.notes[..] else { panic!("{:?}", reading.notes) };
-    assert!(note.to_string().starts_with("p.yaml:12 (document 3): v1 Service x/s is ignored"), "{note}");
+    assert!(note.to_string().starts_with("p.yaml:12 (document 3): v1 ConfigMap x/s is ignored"), "{note}");
 }
 
 #[test]
@@ -212,6 +212,8 @@ status:
         addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
         host_network: false,
         phase: Phase::Running,
+        ready: true,
+        terminating: false,
         ports: vec![
             port(Some("side"), 2, Protocol::Tcp),
             port(Some("dns"), 53, Protocol::Udp),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Labels, Namespace, NetworkPolicy, Node, ObjectKey, Pod};
+use super::{EndpointSlice, Labels, Namespace, NetworkPolicy, Node, ObjectKey, Pod, Service};
 
 /// The objects of a cluster that decide what may talk to what.
 ///
@@ -19,6 +19,8 @@ pub struct Cluster {
     nodes: BTreeMap<String, Arc<Node>>,
     pods: BTreeMap<ObjectKey, Arc<Pod>>,
     policies: BTreeMap<ObjectKey, Arc<NetworkPolicy>>,
+    services: BTreeMap<ObjectKey, Arc<Service>>,
+    endpoint_slices: BTreeMap<ObjectKey, Arc<EndpointSlice>>,
 }
 
 impl Cluster {
@@ -52,6 +54,16 @@ impl Cluster {
         &self.policies
     }
 
+    /// Services by namespace and name.
+    pub fn services(&self) -> &BTreeMap<ObjectKey, Arc<Service>> {
+        &self.services
+    }
+
+    /// Lists of endpoints by namespace and name.
+    pub fn endpoint_slices(&self) -> &BTreeMap<ObjectKey, Arc<EndpointSlice>> {
+        &self.endpoint_slices
+    }
+
     /// Adds a namespace or replaces it.
     pub fn put_namespace(&mut self, namespace: impl Into<Arc<Namespace>>) {
         let namespace = namespace.into();
@@ -79,10 +91,26 @@ impl Cluster {
         self.policies.insert(policy.key.clone(), policy);
     }
 
+    /// Adds a Service or replaces it.
+    pub fn put_service(&mut self, service: impl Into<Arc<Service>>) {
+        let service = service.into();
+        self.imply(&service.key.namespace);
+        self.services.insert(service.key.clone(), service);
+    }
+
+    /// Adds a list of endpoints or replaces it.
+    pub fn put_endpoint_slice(&mut self, slice: impl Into<Arc<EndpointSlice>>) {
+        let slice = slice.into();
+        self.imply(&slice.key.namespace);
+        self.endpoint_slices.insert(slice.key.clone(), slice);
+    }
+
     /// Removes a namespace and, as the API server does, everything in it. `None` if there is none.
     pub fn remove_namespace(&mut self, name: &str) -> Option<Arc<Namespace>> {
         self.pods.retain(|key, _| key.namespace != name);
         self.policies.retain(|key, _| key.namespace != name);
+        self.services.retain(|key, _| key.namespace != name);
+        self.endpoint_slices.retain(|key, _| key.namespace != name);
         self.implied.remove(name);
         self.namespaces.remove(name)
     }
@@ -100,6 +128,16 @@ impl Cluster {
     /// Removes a policy. `None` if there is none.
     pub fn remove_policy(&mut self, key: &ObjectKey) -> Option<Arc<NetworkPolicy>> {
         self.policies.remove(key)
+    }
+
+    /// Removes a Service. `None` if there is none.
+    pub fn remove_service(&mut self, key: &ObjectKey) -> Option<Arc<Service>> {
+        self.services.remove(key)
+    }
+
+    /// Removes a list of endpoints. `None` if there is none.
+    pub fn remove_endpoint_slice(&mut self, key: &ObjectKey) -> Option<Arc<EndpointSlice>> {
+        self.endpoint_slices.remove(key)
     }
 
     fn imply(&mut self, name: &str) {
@@ -123,6 +161,8 @@ mod tests {
             addresses: Vec::new(),
             host_network: false,
             phase: Phase::Running,
+            ready: true,
+            terminating: false,
             ports: Vec::new(),
         }
     }

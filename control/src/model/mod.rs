@@ -9,6 +9,7 @@
 //! labels   label maps and selectors
 //! object   namespaces and nodes
 //! pod      pods and their named ports
+//! service  Services and the endpoints that are listed for them
 //! policy   NetworkPolicy: rules, peers, ports
 //! block    ipBlock
 //! cluster  all of them together
@@ -21,6 +22,7 @@ mod labels;
 mod object;
 mod pod;
 mod policy;
+mod service;
 
 pub use block::{BlockError, IpBlock};
 pub use cluster::Cluster;
@@ -30,4 +32,7 @@ pub use object::{NAMESPACE_NAME_LABEL, Namespace, Node};
 pub use pod::{ContainerPort, Phase, Pod, Protocol};
 pub use policy::{
     NamespaceScope, NetworkPolicy, Peer, Peers, PodPeer, PolicyTypes, PortMatch, PortSpec, Ports, Rule,
+};
+pub use service::{
+    Condition, EndpointPort, EndpointSlice, Service, ServiceEndpoint, ServiceKind, ServicePort, TargetPort,
 };

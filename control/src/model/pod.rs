@@ -105,6 +105,10 @@ pub struct Pod {
     pub host_network: bool,
     /// Where it is in its life.
     pub phase: Phase,
+    /// Whether Services may send it new connections: unless its condition `Ready` says no.
+    pub ready: bool,
+    /// Whether it has been asked to end (`metadata.deletionTimestamp`).
+    pub terminating: bool,
     /// Ports of all containers that stay (init containers with `restartPolicy: Always` included).
     pub ports: Vec<ContainerPort>,
 }

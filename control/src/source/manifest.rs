@@ -8,11 +8,12 @@ use super::list::{Implied, Kind};
 use super::object::{namespace, node, pod};
 use super::policy::network_policy;
 use super::reader::Reader;
+use super::service::{endpoint_slice, service};
 use super::syntax::Strictness;
 use super::trace::{Origin, Trace};
 use super::tree::{self, Map, Node as Tree, Value};
 use super::{Note, Place, Problem, SourceError};
-use crate::model::{Cluster, Namespace, NetworkPolicy, Node, Pod};
+use crate::model::{Cluster, EndpointSlice, Namespace, NetworkPolicy, Node, Pod, Service};
 
 /// An object that policy is made of.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,6 +26,10 @@ pub enum Object {
     Pod(Arc<Pod>),
     /// A NetworkPolicy.
     NetworkPolicy(Arc<NetworkPolicy>),
+    /// A Service.
+    Service(Arc<Service>),
+    /// An EndpointSlice.
+    EndpointSlice(Arc<EndpointSlice>),
 }
 
 impl Object {
@@ -35,6 +40,8 @@ impl Object {
             Self::Node(node) => format!("Node {}", node.name),
             Self::Pod(pod) => format!("Pod {}", pod.key),
             Self::NetworkPolicy(policy) => format!("NetworkPolicy {}", policy.key),
+            Self::Service(service) => format!("Service {}", service.key),
+            Self::EndpointSlice(slice) => format!("EndpointSlice {}", slice.key),
         }
     }
 
@@ -45,6 +52,8 @@ impl Object {
             Self::Node(node) => cluster.put_node(node),
             Self::Pod(pod) => cluster.put_pod(pod),
             Self::NetworkPolicy(policy) => cluster.put_policy(policy),
+            Self::Service(service) => cluster.put_service(service),
+            Self::EndpointSlice(slice) => cluster.put_endpoint_slice(slice),
         }
     }
 }
@@ -143,8 +152,17 @@ struct DocumentReader<'a> {
 }
 
 /// `apiVersion` and `kind` of the kinds that are read.
-const KINDS: [Kind; 4] =
-    [("v1", "Namespace"), ("v1", "Node"), ("v1", "Pod"), ("networking.k8s.io/v1", "NetworkPolicy")];
+const KINDS: [Kind; 6] = [
+    ("v1", "Namespace"),
+    ("v1", "Node"),
+    ("v1", "Pod"),
+    ("v1", "Service"),
+    ("discovery.k8s.io/v1", "EndpointSlice"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
+];
+
+/// Kinds whose objects are in a namespace, `default` where none is given.
+const NAMESPACED: [&str; 4] = ["Pod", "NetworkPolicy", "Service", "EndpointSlice"];
 
 impl DocumentReader<'_> {
     /// Reads one object, or the items of a list. An item of a typed list need not repeat its kind.
@@ -179,6 +197,10 @@ impl DocumentReader<'_> {
             ("v1", "Namespace") => namespace(&mut reader, map).map(|read| Object::Namespace(read.into())),
             ("v1", "Node") => node(&mut reader, map).map(|read| Object::Node(read.into())),
             ("v1", "Pod") => pod(&mut reader, map).map(|read| Object::Pod(read.into())),
+            ("v1", "Service") => service(&mut reader, map).map(|read| Object::Service(read.into())),
+            ("discovery.k8s.io/v1", "EndpointSlice") => {
+                endpoint_slice(&mut reader, map).map(|read| Object::EndpointSlice(read.into()))
+            }
             ("networking.k8s.io/v1", "NetworkPolicy") => {
                 network_policy(&mut reader, map).map(|read| Object::NetworkPolicy(read.into()))
             }
@@ -254,7 +276,7 @@ fn title(map: &Map, kind: &str) -> String {
     };
     match (text("namespace"), text("name")) {
         (Some(namespace), Some(name)) => format!("{kind} {namespace}/{name}"),
-        (None, Some(name)) if matches!(kind, "Pod" | "NetworkPolicy") => format!("{kind} default/{name}"),
+        (None, Some(name)) if NAMESPACED.contains(&kind) => format!("{kind} default/{name}"),
         (None, Some(name)) => format!("{kind} {name}"),
         _ => kind.to_owned(),
     }

@@ -15,6 +15,7 @@
 //! tree       one YAML document as values with their lines
 //! reader     a walk through a tree that knows its field path and collects what is wrong
 //! object     Namespace, Node and Pod from a tree
+//! service    Service and EndpointSlice from a tree
 //! policy     NetworkPolicy from a tree, judged as the API server does
 //! syntax     names, labels, addresses and CIDRs
 //! ```
@@ -31,6 +32,7 @@ mod object;
 mod overlay;
 mod policy;
 mod reader;
+mod service;
 mod syntax;
 mod trace;
 mod tree;

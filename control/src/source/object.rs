@@ -16,6 +16,8 @@ pub(super) struct Metadata {
     pub(super) name: String,
     pub(super) namespace: String,
     pub(super) labels: Labels,
+    /// Whether it is to be deleted.
+    pub(super) terminating: bool,
 }
 
 /// Fields of `metav1.ObjectMeta`.
@@ -57,10 +59,12 @@ pub(super) fn metadata<'a>(
         let namespace =
             reader.field(map, "namespace", |reader, node| checked_text(reader, node, syntax::dns_label));
         let labels = reader.field(map, "labels", labels).unwrap_or_default();
+        let terminating = reader.field(map, "deletionTimestamp", Reader::text).is_some();
         Some(Metadata {
             name: name??,
             namespace: namespace.unwrap_or_else(|| Some("default".to_owned()))?,
             labels,
+            terminating,
         })
     });
     if read.is_none() {
@@ -164,6 +168,7 @@ pub(super) fn pod<'a>(reader: &mut Reader<'a>, object: &'a Map) -> Option<Pod> {
     });
     let mut phase = Phase::default();
     let mut addresses = Vec::new();
+    let mut ready = true;
     reader.field(object, "status", |reader, node| {
         let Some(status) = reader.map(node) else { return };
         phase = reader.field(status, "phase", read_phase).flatten().unwrap_or_default();
@@ -173,6 +178,7 @@ pub(super) fn pod<'a>(reader: &mut Reader<'a>, object: &'a Map) -> Option<Pod> {
         });
         // Old servers and hand-written manifests have the one field only.
         addresses.extend(reader.field(status, "podIP", address).flatten());
+        ready = !reader.list(status, "conditions", is_not_ready).contains(&true);
     });
     let metadata = metadata?;
     Some(Pod {
@@ -182,8 +188,18 @@ pub(super) fn pod<'a>(reader: &mut Reader<'a>, object: &'a Map) -> Option<Pod> {
         addresses: without_repeats(addresses),
         host_network,
         phase,
+        ready,
+        terminating: metadata.terminating,
         ports,
     })
+}
+
+/// Whether a condition says that Services are to leave the pod alone.
+fn is_not_ready<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Option<bool> {
+    let item = reader.map(node)?;
+    let kind = reader.field(item, "type", Reader::text).flatten()?;
+    let status = reader.field(item, "status", Reader::text).flatten()?;
+    Some(kind == "Ready" && status != "True")
 }
 
 /// The ports of a container; none of an init container that ends before the others start.
@@ -240,7 +256,8 @@ fn read_phase<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Option<Phase> {
     phase
 }
 
-fn address<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Option<IpAddr> {
+/// Reads an address.
+pub(super) fn address<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Option<IpAddr> {
     let text = reader.text(node)?;
     match syntax::address(text) {
         Ok(address) => Some(address),
@@ -264,7 +281,7 @@ fn pod_net<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Option<IpNet> {
 }
 
 /// `podIP` repeats the first of `podIPs`, and a node may list one address under two types.
-fn without_repeats<T: PartialEq>(all: Vec<T>) -> Vec<T> {
+pub(super) fn without_repeats<T: PartialEq>(all: Vec<T>) -> Vec<T> {
     let mut distinct = Vec::with_capacity(all.len());
     for one in all {
         if !distinct.contains(&one) {

@@ -212,6 +212,8 @@ mod tests {
                 addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
                 host_network: false,
                 phase: Phase::Running,
+                ready: true,
+                terminating: false,
                 ports: Vec::new(),
             });
         }

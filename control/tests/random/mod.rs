@@ -153,6 +153,8 @@ fn pod() -> impl Strategy<Value = Pod> {
             addresses: four.map(v4).into_iter().chain(six.map(v6)).collect(),
             host_network,
             phase,
+            ready: true,
+            terminating: false,
             ports,
         },
     )

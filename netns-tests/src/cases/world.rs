@@ -142,6 +142,8 @@ impl World {
             addresses: spec.ips.clone(),
             host_network: spec.host_network,
             phase,
+            ready: true,
+            terminating: false,
             ports,
         });
         Ok(())

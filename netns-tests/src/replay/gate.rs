@@ -30,6 +30,8 @@ pub fn assert_forwarded(frames: &[Captured], pods: &[(Mac, Vec<IpAddr>); 2]) {
             addresses: addresses.clone(),
             host_network: false,
             phase: Phase::Running,
+            ready: true,
+            terminating: false,
             ports: Vec::new(),
         });
         assignments.push(PortAssignment { port, pod: key, mac: *mac, addresses: addresses.clone() });

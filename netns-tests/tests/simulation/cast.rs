@@ -185,6 +185,8 @@ fn pod(actor: usize, draw: &mut Draw) -> Pod {
         addresses: addresses(actor),
         host_network: false,
         phase: Phase::Running,
+        ready: true,
+        terminating: false,
         ports: vec![port("web", 80, Protocol::Tcp), port("dns", 53, Protocol::Udp)],
     }
 }
