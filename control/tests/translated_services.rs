@@ -172,7 +172,9 @@ proptest! {
         let mut cluster = Cluster::new();
         let mut translator = Translator::default();
         for step in changes {
-            step.into_iter().for_each(|change| apply(&mut cluster, change));
+            for change in step {
+                apply(&mut cluster, change);
+            }
             let endpoints = endpoints(&cluster);
             let is_endpoint = |addr| endpoints.contains(&addr);
             let (again, notes) = translator.translate(&cluster, is_endpoint, 7);

@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::Error;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::cache::Cache;
 use super::document::{Spot, documents};
-use super::files::{self, Held, Texts};
+use super::files::{self, Held, Text, Texts};
 use super::made::put_pods;
 use super::manifest::{How, Object, read_document};
 use super::syntax::Strictness;
@@ -160,7 +159,7 @@ impl Directory {
     }
 
     /// What is laid over the manifests, taken from the texts where it is a file, and the manifests.
-    fn overlay<'a>(&self, texts: &'a Texts) -> Result<(Overlay, &'a [(PathBuf, Arc<[u8]>)]), SourceError> {
+    fn overlay<'a>(&self, texts: &'a Texts) -> Result<(Overlay, &'a [Text]), SourceError> {
         match texts.split_last() {
             Some(((file, bytes), manifests)) if self.overlay_file.is_some() => match str::from_utf8(bytes) {
                 Ok(text) => {
@@ -230,7 +229,7 @@ impl Directory {
                         }
                         places.insert(title, (spot, manifest.place.line));
                         match &manifest.object {
-                            Object::Workload(workload) => workloads.push(workload.clone()),
+                            Object::Workload(workload) => workloads.push(workload.as_ref().clone()),
                             object => {
                                 background.note(object, manifest.owner.as_ref(), || spot.of(&manifest.place));
                                 object.clone().put_into(&mut cluster);
@@ -245,7 +244,7 @@ impl Directory {
         errors.extend(mistakes);
         for manifest in over {
             match (manifest.object, manifest.owner) {
-                (Object::Workload(workload), _) => workloads.push(workload),
+                (Object::Workload(workload), _) => workloads.push(workload.as_ref().clone()),
                 (object, owner) => {
                     background.note(&object, owner.as_ref(), || manifest.place);
                     object.put_into(&mut cluster);

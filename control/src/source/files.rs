@@ -9,8 +9,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// A file and what it holds.
+pub(crate) type Text = (PathBuf, Arc<[u8]>);
+
 /// Files and what they hold, in reading order.
-pub(crate) type Texts = Vec<(PathBuf, Arc<[u8]>)>;
+pub(crate) type Texts = Vec<Text>;
 
 /// A path that cannot be read.
 pub(super) struct Failure {

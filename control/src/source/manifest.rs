@@ -32,7 +32,7 @@ pub enum Object {
     /// An EndpointSlice.
     EndpointSlice(Arc<EndpointSlice>),
     /// Something that makes pods.
-    Workload(Workload),
+    Workload(Arc<Workload>),
 }
 
 impl Object {
@@ -245,7 +245,9 @@ impl DocumentReader<'_> {
             Workloads::Replicas | Workloads::AtLeastOne => WorkloadKind::find(api_version, kind),
         };
         let object = match (api_version, kind) {
-            _ if let Some(kind) = of_workload => workload(&mut reader, map, kind).map(Object::Workload),
+            _ if let Some(kind) = of_workload => {
+                workload(&mut reader, map, kind).map(|read| Object::Workload(read.into()))
+            }
             ("v1", "Namespace") => namespace(&mut reader, map).map(|read| Object::Namespace(read.into())),
             ("v1", "Node") => node(&mut reader, map).map(|read| Object::Node(read.into())),
             ("v1", "Pod") => pod(&mut reader, map).map(|read| Object::Pod(read.into())),

@@ -7,7 +7,7 @@ use crate::model::ObjectKey;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Note {
     /// An object of a kind that has no part in policy.
-    #[error("{place}: {kind} {name} is ignored: podgate reads Namespace, Node, Pod and NetworkPolicy")]
+    #[error("{place}: {kind} {name} is ignored: podgate does not read that kind")]
     IgnoredKind {
         /// Where it stands.
         place: Place,

@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn a_client_keeps_its_backend_until_it_is_silent_or_the_backend_gone() {
         let affinities = Affinities::new(8, 7);
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         let ask =
             |chosen, at| affinities.keep(client(1), minute, |one| one != target(9), target(chosen), secs(at));
         assert_eq!(ask(1, 0), target(1));
@@ -138,7 +138,7 @@ mod tests {
     fn beyond_its_room_nobody_is_remembered_and_nobody_forgotten() {
         let affinities = Affinities::new(1, 7);
         let ask = |number, chosen| {
-            affinities.keep(client(number), Duration::from_secs(60), |_| true, target(chosen), secs(1))
+            affinities.keep(client(number), Duration::from_mins(1), |_| true, target(chosen), secs(1))
         };
         assert_eq!(
             (ask(1, 1), ask(2, 2), ask(2, 3), ask(1, 4)),

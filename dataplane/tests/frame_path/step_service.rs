@@ -433,7 +433,7 @@ fn a_client_keeps_its_backend_if_the_service_wants_it() {
     let world = World { snapshot: Some(with(1, behind(9, None), false)), ..World::new() };
     let spread: std::collections::BTreeSet<_> = (1..100).map(|client| goes_to(&world, client, 10)).collect();
     assert_eq!(spread.len(), 9, "without affinity every backend gets some");
-    let minute = Some(Duration::from_secs(60));
+    let minute = Some(Duration::from_mins(1));
     let mut world = World { snapshot: Some(with(1, behind(1, minute), false)), ..World::new() };
     let first = goes_to(&world, 1, 10);
     world.snapshot = Some(with(2, behind(9, minute), false));
