@@ -178,7 +178,8 @@ impl Stage {
             });
         }
         let text = list(&cluster, &Background::default()).to_string();
-        let lab = TestLab::up_with(&text, "", &["--node", "n1"]);
+        // What is in force is compared with the cluster, so there is to be nothing else.
+        let lab = TestLab::up_with(&text, "", &["--node", "n1", "--dns", "off"]);
         let pods: Vec<Pod> =
             PODS.iter().map(|(namespace, name, _)| lab.pod(&format!("{namespace}/{name}"))).collect();
         let servers = pods.iter().flat_map(|pod| PORTS.map(|port| Server::start(pod, port))).collect();
