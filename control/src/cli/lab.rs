@@ -5,6 +5,7 @@ mod create;
 mod get;
 mod input;
 mod kind;
+mod probe;
 mod target;
 
 use std::ffi::OsString;
@@ -23,7 +24,8 @@ use super::survey::refused;
 use super::{Failure, Outcome, block_on, table};
 use crate::agent::{self, Paths};
 use crate::lab::{
-    ClusterDns, Lab, LabError, LabHost, LabOptions, ListenPort, nameserver, pod_specs, responder,
+    Attachment, ClusterDns, ExternalSpec, Lab, LabError, LabHost, LabOptions, ListenPort, Protocol,
+    nameserver, pod_specs, responder,
 };
 use crate::model::Cluster;
 use crate::source::{Directory, Strictness, Workloads, read_manifests};
@@ -48,6 +50,7 @@ pub(super) struct LabArgs {
 enum LabCommand {
     Up(UpArgs),
     Exec(ExecArgs),
+    Probe(probe::ProbeArgs),
     Apply(change::ApplyArgs),
     Delete(change::DeleteArgs),
     Create(create::CreateArgs),
@@ -81,8 +84,27 @@ struct UpArgs {
     /// Whether names of Services and pods are served, by a pod kube-system/kube-dns at 10.96.0.10.
     #[arg(long, value_enum, default_value_t = Dns::On)]
     dns: Dns,
+    /// A host outside the cluster, behind the node, such as internet=203.0.113.10; it answers HTTP on ports 80 and
+    /// 443. May be given again.
+    #[arg(long, value_name = "NAME=ADDRESS[,ADDRESS]", value_parser = external)]
+    external: Vec<ExternalSpec>,
     #[command(flatten)]
     gateway: GatewayArgs,
+}
+
+/// Reads `NAME=ADDRESS[,ADDRESS]`.
+fn external(text: &str) -> Result<ExternalSpec, String> {
+    let (name, addresses) = text.split_once('=').ok_or("write NAME=ADDRESS[,ADDRESS]")?;
+    let addresses = addresses.split(',').map(|address| {
+        address.parse().map_err(|_| format!("{address:?} is no IP address; write NAME=ADDRESS[,ADDRESS]"))
+    });
+    let port = |port| ListenPort { port, protocol: Protocol::Tcp };
+    Ok(ExternalSpec {
+        name: name.to_owned(),
+        addresses: addresses.collect::<Result<_, _>>()?,
+        ports: vec![port(80), port(443)],
+        attachment: Attachment::Routed,
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -161,6 +183,7 @@ pub(super) fn run(args: LabArgs) -> Outcome {
     match args.command {
         LabCommand::Up(args) => up(&args),
         LabCommand::Exec(args) => exec(&args),
+        LabCommand::Probe(args) => probe::run(&args),
         LabCommand::Apply(args) => change::apply(&args),
         LabCommand::Delete(args) => change::delete(&args),
         LabCommand::Create(args) => create::create(&args),
@@ -197,7 +220,7 @@ fn up(args: &UpArgs) -> Outcome {
     eprintln!("note: images are not run: in each pod a small server answers on the declared containerPorts");
     check_name_is_free(&args.name, &args.gateway.run_dir)?;
     let dns = (args.dns == Dns::On).then(|| ClusterDns::plan(&loaded.cluster));
-    let mut options = LabOptions::default();
+    let mut options = LabOptions { externals: args.external.clone(), ..LabOptions::default() };
     if let Some(dns) = &dns {
         specs = pod_specs(&with_dns(loaded.cluster, dns));
         options.nameservers.clone_from(&dns.nameservers);

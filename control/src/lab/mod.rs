@@ -34,6 +34,7 @@
 //! change      a lab that is up becomes what an edit asks for
 //! node        the handle: open, list, run programs inside
 //! gateway     the gateway on the lab's bridge
+//! probe       connection attempts, and what becomes of them
 //! ```
 
 mod addressing;
@@ -48,6 +49,7 @@ mod manifests;
 pub mod nameserver;
 mod node;
 mod plan;
+pub mod probe;
 mod process;
 mod record;
 mod respond;

@@ -150,6 +150,15 @@ impl Lab {
         }
     }
 
+    /// The resolv.conf that programs in a host see; the machine's own in what is no pod.
+    pub(super) fn resolv_conf(&self, reference: &str) -> Result<PathBuf, LabError> {
+        let pod = self.pods().find(|pod| pod.reference == reference);
+        match pod.filter(|_| !self.plan.nameservers.is_empty()) {
+            Some(pod) => Ok(etc::write(&self.directory, pod, &self.plan.nameservers)?.join("resolv.conf")),
+            None => Ok(PathBuf::from("/etc/resolv.conf")),
+        }
+    }
+
     /// Runs a program in a host's namespace, with this process' input and output, to its end.
     pub fn exec(&self, reference: &str, command: Command) -> Result<ExitStatus, LabError> {
         let mut child = self.spawn_in(reference, command)?;
