@@ -76,6 +76,34 @@ fn a_finding_is_suppressed_where_it_is_meant() {
     }
 }
 
+#[test]
+fn a_block_of_a_service_is_found_unless_it_covers_its_pods() {
+    let cluster = "apiVersion: v1\nkind: Pod\nmetadata: {name: db, namespace: x, labels: {app: db}}\n\
+                   status: {podIP: 10.1.0.5}\n---\napiVersion: v1\nkind: Service\n\
+                   metadata: {name: db, namespace: x}\n";
+    let policy = |direction: &str, peers: &str, cidr: &str| {
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p, namespace: x}}\nspec:\n  \
+             podSelector: {{}}\n  policyTypes: [Ingress, Egress]\n  {direction}:\n  - {peers}: [{{ipBlock: {{cidr: \
+             {cidr}}}}}]\n"
+        )
+    };
+    let selected = "spec: {clusterIP: 10.96.0.7, selector: {app: db}, ports: [{port: 5432}]}\n";
+    let by_slices = "spec: {clusterIP: 10.96.0.7, ports: [{port: 5432}]}\n";
+    let cases = [
+        (selected, policy("egress", "to", "10.96.0.7/32"), true),
+        (selected, policy("egress", "to", "10.96.0.0/12"), true),
+        (selected, policy("egress", "to", "10.96.0.8/32"), false),
+        (selected, policy("egress", "to", "10.0.0.0/8"), false),
+        (selected, policy("ingress", "from", "10.96.0.7/32"), false),
+        (by_slices, policy("egress", "to", "10.96.0.7/32"), false),
+    ];
+    for (service, policy, expected) in cases {
+        let found = found(&[&format!("{cluster}{service}"), &policy]);
+        assert_eq!(has(&found, Code::BLOCK_OF_SERVICE), expected, "{service}{policy}{found:#?}");
+    }
+}
+
 fn has(checked: &Checked, code: Code) -> bool {
     checked.findings.iter().any(|finding| finding.code == code)
 }

@@ -21,7 +21,7 @@ pub enum Level {
 }
 
 /// Code and name of each finding, in order.
-const ALL: [(&str, &str); 19] = [
+const ALL: [(&str, &str); 20] = [
     ("PG000", "invalid-manifest"),
     ("PG001", "egress-without-dns"),
     ("PG002", "dns-without-tcp"),
@@ -41,6 +41,7 @@ const ALL: [(&str, &str); 19] = [
     ("PG016", "empty-section-ignored"),
     ("PG017", "adds-nothing"),
     ("PG018", "needless-suppression"),
+    ("PG019", "block-of-service"),
 ];
 
 impl Code {
@@ -82,6 +83,8 @@ impl Code {
     pub const ADDS_NOTHING: Self = Self(17);
     /// A suppression of what is not found.
     pub const NEEDLESS_SUPPRESSION: Self = Self(18);
+    /// An ipBlock that covers a Service and none of the pods behind it.
+    pub const BLOCK_OF_SERVICE: Self = Self(19);
 
     /// `PG001`.
     pub fn id(self) -> &'static str {
@@ -131,7 +134,7 @@ mod tests {
             assert_eq!(code.id(), format!("PG{number:03}"));
             assert_eq!(Code::from_id(code.id()), Some(code));
         }
-        assert_eq!(Code::NEEDLESS_SUPPRESSION, Code::all().last().unwrap());
+        assert_eq!(Code::BLOCK_OF_SERVICE, Code::all().last().unwrap());
         assert_eq!(Code::from_id("PG999"), None);
     }
 }

@@ -8,6 +8,7 @@
 //! items     one item or two
 //! ports     ports that nobody has
 //! blocks    ipBlocks that cover more than is meant
+//! services  ipBlocks of Services
 //! open      pods that no policy isolates
 //! dns       DNS that was forgotten
 //! extra     policies that add nothing
@@ -24,6 +25,7 @@ mod open;
 mod ports;
 mod sections;
 mod select;
+mod services;
 mod suppress;
 
 use std::path::PathBuf;
@@ -87,6 +89,7 @@ pub fn check(survey: &Survey, judge: &Judge, options: &CheckOptions) -> Result<C
     sections::check(&context, findings);
     blocks::check(&context, options, findings);
     dns::check(&context, findings);
+    services::check(&context, findings);
     if survey.cluster.namespaces().len() > survey.cluster.implied_namespaces().count() {
         select::check_namespaces(&context, findings);
     } else {
