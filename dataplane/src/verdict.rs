@@ -103,7 +103,8 @@ drop_reasons! {
     ServiceNoBackend = "service-no-backend",
     /// The Service has no such port; the client is told at once.
     ServiceNoPort = "service-no-port",
-    /// From the same port the client has a connection to every backend that was tried, by its own address.
+    /// From the same port the client has a connection to every backend that was tried, by its own address; it is
+    /// told at once.
     ServiceClash = "service-clash",
     /// An ICMP error about no known flow.
     IcmpUnrelated = "icmp-unrelated",
@@ -125,7 +126,7 @@ impl DropReason {
 
     /// Whether the sender is told instead of being left to wait.
     pub const fn is_answered(self) -> bool {
-        matches!(self, Self::ServiceNoBackend | Self::ServiceNoPort)
+        matches!(self, Self::ServiceNoBackend | Self::ServiceNoPort | Self::ServiceClash)
     }
 }
 

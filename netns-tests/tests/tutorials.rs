@@ -152,7 +152,8 @@ fn replay(folder: &str, all: Count) {
         }
         if let Some(check) = &step.check {
             let paths = check.path.iter().map(|path| path.to_str().expect("a path"));
-            let checked = replay.podgate(&["check", "-o", "json"].into_iter().chain(paths).collect::<Vec<_>>());
+            let checked =
+                replay.podgate(&["check", "-o", "json"].into_iter().chain(paths).collect::<Vec<_>>());
             let has = |code: &String| {
                 checked.stdout.contains(&format!("\"{code}\"")) || checked.stderr.contains(code.as_str())
             };

@@ -4,6 +4,7 @@
 //! clients; beyond it a client gets the backend that its address hashes to, which is the same one for as long as
 //! the backends are.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -33,6 +34,8 @@ struct Kept {
 /// Which backends clients have.
 pub struct Affinities {
     kept: DashMap<AffinityKey, Kept, AddrHasher>,
+    /// How many there are: the map itself would have to look at all of its parts.
+    count: AtomicUsize,
     capacity: usize,
 }
 
@@ -41,51 +44,47 @@ impl Affinities {
     pub fn new(capacity: usize, seed: u64) -> Self {
         // Twice the room, so that no shard has to grow in the middle of a batch.
         let kept = DashMap::with_capacity_and_hasher(capacity * 2, AddrHasher::new(seed));
-        Self { kept, capacity }
+        Self { kept, count: AtomicUsize::new(0), capacity }
     }
 
-    /// The backend that the client keeps, if it may still have it; else `chosen`, from now on. A connection that
-    /// opens renews it.
-    pub fn keep(
-        &self,
-        key: AffinityKey,
-        timeout: Duration,
-        may_have: impl Fn(Target) -> bool,
-        chosen: Target,
-        now: Time,
-    ) -> Target {
-        let is_full = self.kept.len() >= self.capacity;
+    /// The backend that the client keeps, if it has opened a connection within `timeout`.
+    pub fn find(&self, key: &AffinityKey, timeout: Duration, now: Time) -> Option<Target> {
+        let kept = self.kept.get(key)?;
+        (now.since(kept.since) <= timeout).then_some(kept.target)
+    }
+
+    /// The client has opened a connection to `target`, and keeps it from now on, if there is room.
+    pub fn keep(&self, key: AffinityKey, timeout: Duration, target: Target, now: Time) {
         match self.kept.entry(key) {
             Entry::Occupied(mut occupied) => {
-                let kept = occupied.get_mut();
-                if now.since(kept.since) > kept.timeout || !may_have(kept.target) {
-                    kept.target = chosen;
-                }
-                (kept.since, kept.timeout) = (now, timeout);
-                kept.target
+                occupied.insert(Kept { target, since: now, timeout });
             }
             Entry::Vacant(vacant) => {
-                if !is_full {
-                    vacant.insert(Kept { target: chosen, since: now, timeout });
+                if self.count.load(Relaxed) < self.capacity {
+                    self.count.fetch_add(1, Relaxed);
+                    vacant.insert(Kept { target, since: now, timeout });
                 }
-                chosen
             }
         }
     }
 
     /// Forgets clients whose time is over. For a thread that decides no frames.
     pub fn expire(&self, now: Time) {
-        self.kept.retain(|_, kept| now.since(kept.since) <= kept.timeout);
+        self.kept.retain(|_, kept| {
+            let stays = now.since(kept.since) <= kept.timeout;
+            self.count.fetch_sub(usize::from(!stays), Relaxed);
+            stays
+        });
     }
 
     /// Clients that keep a backend.
     pub fn len(&self) -> usize {
-        self.kept.len()
+        self.count.load(Relaxed)
     }
 
     /// Whether none does.
     pub fn is_empty(&self) -> bool {
-        self.kept.is_empty()
+        self.len() == 0
     }
 }
 
@@ -116,34 +115,30 @@ mod tests {
     }
 
     #[test]
-    fn a_client_keeps_its_backend_until_it_is_silent_or_the_backend_gone() {
+    fn a_client_keeps_its_backend_until_it_is_silent() {
         let affinities = Affinities::new(8, 7);
         let minute = Duration::from_mins(1);
-        let ask =
-            |chosen, at| affinities.keep(client(1), minute, |one| one != target(9), target(chosen), secs(at));
-        assert_eq!(ask(1, 0), target(1));
-        assert_eq!(ask(2, 50), target(1), "kept");
-        assert_eq!(ask(3, 110), target(1), "every connection renews it");
-        assert_eq!(ask(4, 171), target(4), "61 s of silence");
-        assert_eq!(ask(9, 240), target(9));
-        assert_eq!(ask(5, 241), target(5), "its backend is gone");
-        assert_eq!(affinities.keep(client(2), minute, |_| true, target(6), secs(241)), target(6));
-        affinities.expire(secs(300));
-        assert_eq!(affinities.len(), 2);
-        affinities.expire(secs(302));
+        let find = |at| affinities.find(&client(1), minute, secs(at));
+        assert_eq!(find(0), None);
+        affinities.keep(client(1), minute, target(1), secs(0));
+        assert_eq!((find(50), find(60), find(61)), (Some(target(1)), Some(target(1)), None));
+        affinities.keep(client(1), minute, target(2), secs(50));
+        assert_eq!((find(110), affinities.len()), (Some(target(2)), 1));
+        affinities.keep(client(2), minute, target(6), secs(60));
+        affinities.expire(secs(111));
+        assert_eq!((affinities.len(), affinities.find(&client(2), minute, secs(111))), (1, Some(target(6))));
+        affinities.expire(secs(121));
         assert!(affinities.is_empty());
     }
 
     #[test]
     fn beyond_its_room_nobody_is_remembered_and_nobody_forgotten() {
         let affinities = Affinities::new(1, 7);
-        let ask = |number, chosen| {
-            affinities.keep(client(number), Duration::from_mins(1), |_| true, target(chosen), secs(1))
-        };
-        assert_eq!(
-            (ask(1, 1), ask(2, 2), ask(2, 3), ask(1, 4)),
-            (target(1), target(2), target(3), target(1))
-        );
-        assert_eq!(affinities.len(), 1);
+        let minute = Duration::from_mins(1);
+        for number in [1, 2, 1] {
+            affinities.keep(client(number), minute, target(number), secs(1));
+        }
+        let find = |number| affinities.find(&client(number), minute, secs(1));
+        assert_eq!((find(1), find(2), affinities.len()), (Some(target(1)), None, 1));
     }
 }

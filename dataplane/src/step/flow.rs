@@ -44,9 +44,12 @@ impl Gate<'_> {
             track => track,
         };
         match track {
-            Track::Known(known) if self.has_lost_backend(place, &known, packet.tuple.protocol) => {
+            Track::Known(known) if self.has_no_backend(place, &known) => {
                 self.flows.remove(known.id);
-                self.open(place, packet, subject, now)
+                match self.flows.track(packet, now) {
+                    Track::MayOpen => self.open(place, packet, subject, now),
+                    _ => Err(DropReason::NoFlow.into()),
+                }
             }
             Track::Known(known) => self.judge_known(place, &packet.tuple, &known, now),
             Track::Denied(known) => self.judge_denied(place, packet, &known, subject, now),
@@ -164,11 +167,16 @@ impl Gate<'_> {
     ) -> Result<Onward, Refusal> {
         let mut choice = self.choose(place, packet, now)?;
         for tried in 1.. {
-            let again = match self.open_chosen(place, packet, choice.as_ref(), subject, now)? {
+            let opening = self.open_chosen(place, packet, choice.as_ref(), subject, now);
+            let opening = opening.map_err(|refusal| refusal.about(packet, choice.as_ref()))?;
+            let again = match opening {
                 Opening::Opened(onward) => return Ok(onward),
                 Opening::Clash(choice) => self.choose_again(packet, choice, tried),
             };
-            choice = Some(again.ok_or(DropReason::ServiceClash)?);
+            let Some(again) = again else {
+                return Err(Refusal::from(DropReason::ServiceClash).about(packet, choice.as_ref()));
+            };
+            choice = Some(again);
         }
         Err(DropReason::ServiceClash.into())
     }
@@ -195,8 +203,7 @@ impl Gate<'_> {
         }
         let causes = place.decide(&ends, tuple);
         if let Err(reason) = allowed(causes) {
-            let judged = choice.map(|_| *tuple);
-            return Err(Refusal { causes: Some(causes), judged, called, ..reason.into() });
+            return Err(Refusal { causes: Some(causes), ..reason.into() });
         }
         let way = match choice {
             // The gateway readdresses it, wherever the client has sent it.
@@ -234,6 +241,7 @@ impl Gate<'_> {
             }
         }
         self.counters.count_flow_opened(tag.port);
+        self.keep_backend(packet, choice, now);
         let onward = match choice {
             None => Onward::unchanged(place.way_out(tuple.destination, way)),
             Some(choice) => place.translate(&packet.tuple, way, Rewrite::Destination(choice.becomes)),

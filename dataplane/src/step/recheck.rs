@@ -3,13 +3,13 @@
 //! A flow that gets packets is decided again by the first of them. This is for the others: what a
 //! change has cut is then known soon after the change, and not when the last silent flow speaks.
 
-use podgate_flowtable::{Addr, Decision, FlowState, FlowTable, FlowView, IpProtocol, Time};
+use podgate_flowtable::{Addr, Decision, FlowState, FlowTable, FlowView, Time};
 
 use super::flow::{allowed, decide};
-use super::service::is_served;
+use super::service::lacks_backend;
 use crate::policy::{Cause, Endpoint};
 use crate::snapshot::Snapshot;
-use crate::tag::{PortId, Tag};
+use crate::tag::{Passage, PortId, Tag};
 use crate::verdict::{Causes, DropReason};
 
 /// What became of a flow that was looked at.
@@ -29,8 +29,8 @@ pub enum Recheck {
     },
     /// It is no longer allowed, and lives on because live flows are not judged again.
     Kept,
-    /// It is forgotten, because its backend has gone from the Service: what its client sends next goes to
-    /// another one.
+    /// It is forgotten, because its backend has gone from the Service, or was never asked for one: what its
+    /// client sends next goes to another one.
     Released,
     /// It ended meanwhile, or was ended by another.
     Gone,
@@ -43,7 +43,7 @@ pub enum Recheck {
 /// `snapshot` is the newest until this returns, or a flow could be cut that has just been allowed.
 pub fn recheck(flows: &FlowTable, snapshot: &Snapshot, view: &FlowView, now: Time) -> Recheck {
     let Decision { epoch, owner, .. } = view.decision;
-    if has_lost_backend(snapshot, view) {
+    if is_released(snapshot, view) {
         return if flows.remove(view.id) { Recheck::Released } else { Recheck::Gone };
     }
     if epoch >= snapshot.epoch || view.state == FlowState::Denied {
@@ -87,10 +87,11 @@ pub fn recheck(flows: &FlowTable, snapshot: &Snapshot, view: &FlowView, now: Tim
     }
 }
 
-/// Whether what it sends by UDP goes nowhere: a connection of TCP or SCTP ends with its backend by itself.
-fn has_lost_backend(snapshot: &Snapshot, view: &FlowView) -> bool {
-    view.original.protocol == IpProtocol::UDP
-        && view.called.is_some_and(|called| !is_served(snapshot, called, &view.original))
+/// Whether a pod of this node has it, and its Service does not stand behind it.
+fn is_released(snapshot: &Snapshot, view: &FlowView) -> bool {
+    let is_from_pod =
+        || Tag::of_owner(view.decision.owner).is_some_and(|tag| tag.passage == Passage::FromPod);
+    lacks_backend(snapshot, view.called, &view.original) && is_from_pod()
 }
 
 /// What is said of a flow with no pod that could have a say.

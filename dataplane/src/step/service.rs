@@ -60,9 +60,8 @@ impl Gate<'_> {
         packet: &Packet,
         now: Time,
     ) -> Result<Choice<'s>, Refusal> {
-        let Tuple { source, destination: addr, destination_port, protocol, .. } = packet.tuple;
         let refuse = |reason: DropReason| {
-            let called = Some(Target { addr, port: destination_port });
+            let called = Some(packet.tuple.destination());
             Refusal { called, ..reason.into() }
         };
         let services = &place.snapshot.services;
@@ -71,15 +70,12 @@ impl Gate<'_> {
         };
         let hash = services.hash(&packet.tuple, port.affinity.is_some());
         let chosen = port.backends.choose(hash).ok_or_else(|| refuse(DropReason::ServiceNoBackend))?;
-        let becomes = match port.affinity {
-            None => chosen,
-            Some(timeout) => {
-                let service = ServiceKey { addr, port: destination_port, protocol };
-                let key = AffinityKey { client: source, service };
-                let may_have = |target| port.backends.has(target);
-                self.affinities.keep(key, timeout, may_have, chosen, now)
-            }
-        };
+        let kept = port.affinity.and_then(|timeout| {
+            self.affinities
+                .find(&affinity_key(packet), timeout, now)
+                .filter(|target| port.backends.has(*target))
+        });
+        let becomes = kept.unwrap_or(chosen);
         Ok(Choice { port, hash, becomes })
     }
 
@@ -120,17 +116,24 @@ impl Gate<'_> {
         Some(Choice { hash, becomes, ..*choice })
     }
 
-    /// Whether a client's packet belongs to a flow whose backend is gone from the Service. A connection of TCP
-    /// or SCTP ends with its backend; what is sent by UDP can go to another one.
+    /// The client of an opened flow keeps its backend, if the Service wants it. Not before: what policy refuses
+    /// takes nobody's place.
     #[inline]
-    pub(super) fn has_lost_backend(&self, place: &Place<'_>, known: &Known, protocol: IpProtocol) -> bool {
+    pub(super) fn keep_backend(&self, packet: &Packet, choice: Option<&Choice<'_>>, now: Time) {
+        if let Some(Choice { becomes, port: ServicePort { affinity: Some(timeout), .. }, .. }) = choice {
+            self.affinities.keep(affinity_key(packet), *timeout, *becomes, now);
+        }
+    }
+
+    /// Whether a client's packet belongs to a flow that its Service does not stand behind any more, or not yet:
+    /// by UDP to a backend that is gone, or to the Service's own address, opened when nobody knew that it was
+    /// one. A connection of TCP or SCTP ends with its backend; what is sent by UDP can go to another one.
+    #[inline]
+    pub(super) fn has_no_backend(&self, place: &Place<'_>, known: &Known) -> bool {
         known.decision.epoch < place.snapshot.epoch
-            && protocol == IpProtocol::UDP
             && known.direction == Direction::Original
-            && self
-                .flows
-                .called(known)
-                .is_some_and(|called| !is_served(place.snapshot, called, &known.original))
+            && place.header.tag.passage == Passage::FromPod
+            && lacks_backend(place.snapshot, self.flows.called(known), &known.original)
     }
 
     /// The answer of a pod to itself through a Service, as the flow knows it.
@@ -169,6 +172,15 @@ impl Gate<'_> {
             None => Onward::unchanged(place.way_out(tuple.destination, way)),
             Some(rewrite) => place.translate(tuple, way, rewrite),
         }
+    }
+}
+
+impl Refusal {
+    /// With the Service that was asked for, and the backend that was judged.
+    pub(super) fn about(self, packet: &Packet, choice: Option<&Choice<'_>>) -> Self {
+        let Some(choice) = choice else { return self };
+        let judged = self.judged.or(Some(translated(packet, choice.becomes).tuple));
+        Self { judged, called: Some(packet.tuple.destination()), ..self }
     }
 }
 
@@ -246,8 +258,27 @@ pub(super) fn of_error(flow: &FlowView, quoted: &Tuple, quoted_direction: Direct
     }
 }
 
+/// What a client that keeps its backend is known by.
+fn affinity_key(packet: &Packet) -> AffinityKey {
+    let Tuple { source, destination: addr, destination_port: port, protocol, .. } = packet.tuple;
+    AffinityKey { client: source, service: ServiceKey { addr, port, protocol } }
+}
+
+/// Whether a flow of `original` goes by UDP to a backend that is gone from the Service that is `called`, or goes
+/// to a Service's own address.
+pub(super) fn lacks_backend(
+    snapshot: &crate::snapshot::Snapshot,
+    called: Option<Target>,
+    original: &Tuple,
+) -> bool {
+    match called {
+        Some(called) => original.protocol == IpProtocol::UDP && !is_served(snapshot, called, original),
+        None => snapshot.services.has(original.destination),
+    }
+}
+
 /// Whether the Service that is `called` still has the backend to which the flow of `original` goes.
-pub(super) fn is_served(snapshot: &crate::snapshot::Snapshot, called: Target, original: &Tuple) -> bool {
+fn is_served(snapshot: &crate::snapshot::Snapshot, called: Target, original: &Tuple) -> bool {
     let key = ServiceKey { addr: called.addr, port: called.port, protocol: original.protocol };
     let backend = Target { addr: original.destination, port: original.destination_port };
     snapshot.services.port(&key).is_some_and(|port| port.serves(backend))

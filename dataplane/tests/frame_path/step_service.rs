@@ -394,13 +394,46 @@ fn what_is_sent_by_udp_leaves_a_backend_that_is_gone() {
     );
 }
 
+/// Opened when nobody knew that the address was a Service's: it was judged as any address outside.
+#[test]
+fn what_was_opened_to_the_address_itself_is_not_kept() {
+    let behind = || vec![service("10.96.0.20", 53, IpProtocol::UDP, &[("10.0.1.9", 5353)])];
+    let ask = || out(FREE, &udp(("10.0.0.3", 40000), ("10.96.0.20", 53), b"q"));
+    let connection = |flags: fn(&mut etherparse::TcpHeader)| {
+        out(FREE, &tcp(("10.0.0.3", 40000), ("10.96.0.20", 80), flags, &[]))
+    };
+    let mut world = World { snapshot: Some(with(1, Vec::new(), false)), ..World::new() };
+    became(&world.send(&ask()), Tag::from_pod(port(FREE)), &ask());
+    world.send(&connection(|tcp| tcp.syn = true));
+    let numbers = |tcp: &mut etherparse::TcpHeader| {
+        (tcp.syn, tcp.ack, tcp.acknowledgment_number) = (true, true, 1001);
+    };
+    world.send(&to_pod(FREE).ip(&tcp(("10.96.0.20", 80), ("10.0.0.3", 40000), numbers, &[])));
+    world.snapshot = Some(with(2, behind(), false));
+    let expected = out(FREE, &udp(("10.0.0.3", 40000), ("10.0.1.9", 5353), b"q"));
+    became(&world.send(&ask()), Tag::from_pod(port(FREE)), &expected);
+    let data =
+        connection(|tcp| (tcp.ack, tcp.sequence_number, tcp.acknowledgment_number) = (true, 1001, 1001));
+    let cut = world.send(&data);
+    assert_eq!((cut.verdict, cut.flows), (Verdict::Drop(DropReason::NoFlow), [2, 1]));
+    // And without a packet of its own, where live flows are kept.
+    let world = World { snapshot: Some(with(1, Vec::new(), false)), ..World::new() };
+    world.send(&ask());
+    let switches = Switches { recheck_live_flows: false, ..Switches::default() };
+    let kept = snapshot(2, policy(false), switches).with_services(Services::new(behind(), 7));
+    let view = world.flows.views().next().unwrap();
+    assert_eq!(recheck(&world.flows, &kept, &view, secs(11)), Recheck::Released);
+}
+
 #[test]
 fn a_client_may_use_the_same_port_with_the_backend_itself() {
     let world = world_with_services();
     let direct = world.send(&from_pod(FREE, NODE_MAC).ip(&syn(("10.0.0.3", 40000), ("10.0.1.9", 8080))));
     assert!(matches!(direct.verdict, Verdict::Forward(_)));
     let asked = out(FREE, &syn(("10.0.0.3", 40000), ("10.96.0.12", 80)));
-    world.send(&asked).dropped(DropReason::ServiceClash);
+    let clash = world.send(&asked);
+    assert_eq!(clash.verdict, Verdict::Reject(DropReason::ServiceClash));
+    assert_eq!(clash.events[0].called, Some(target("10.96.0.12", 80)));
     // With another backend there is another way.
     let both = vec![service("10.96.0.12", 80, IpProtocol::TCP, &[("10.0.1.9", 8080), ("10.0.1.8", 8080)])];
     let world = World { snapshot: Some(with(1, both, false)), ..world };
