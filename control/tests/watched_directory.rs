@@ -1,6 +1,7 @@
 //! A watched directory delivers what it holds now, soon after each change.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,23 @@ fn rename_over(path: &Path, text: &str) {
     let fresh = path.with_extension("tmp");
     fs::write(&fresh, text).unwrap();
     fs::rename(fresh, path).unwrap();
+}
+
+/// `kubectl get ... > file` empties the file and takes a while: what it held stays in force until it is closed.
+#[tokio::test]
+async fn a_file_that_is_being_written_is_not_read() {
+    let dir = tempdir().unwrap();
+    let file = dir.path().join("a.yaml");
+    fs::write(&file, pod("a")).unwrap();
+    let mut watch = Watch::start(Directory::new([dir.path()])).unwrap();
+    until(&mut watch, &["a"]).await;
+    let mut writer = fs::File::create(&file).unwrap();
+    assert!(timeout(Duration::from_millis(200), watch.next()).await.is_err(), "it is empty, and open");
+    writer.write_all(pod("b").as_bytes()).unwrap();
+    assert!(timeout(Duration::from_millis(200), watch.next()).await.is_err(), "it is still open");
+    drop(writer);
+    let loaded = next(&mut watch).await.unwrap();
+    assert_eq!(loaded.cluster.pods().keys().map(ToString::to_string).collect::<Vec<_>>(), ["default/b"]);
 }
 
 #[tokio::test]

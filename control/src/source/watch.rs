@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
@@ -180,6 +180,11 @@ impl Roots {
         }
         if event.need_rescan() {
             return Some(Signal::Changed { rearm: true, at });
+        }
+        // Who writes in place empties the file first, and closes it at the end: in between it says less than
+        // was ever meant, and a policy that is not there opens what it closed.
+        if matches!(event.kind, EventKind::Modify(ModifyKind::Data(_))) {
+            return None;
         }
         let matters = event.paths.iter().any(|path| self.concerns(path));
         let rearm = event.paths.iter().any(|path| self.0.contains(path));
