@@ -70,6 +70,8 @@ mod tests {
                 node: None,
                 addresses: has_address.then(|| [10, 0, 0, 1].into()).into_iter().collect(),
                 host_network: false,
+                ready: true,
+                terminating: false,
                 phase: *phase,
                 ports: Vec::new(),
             });

@@ -32,6 +32,8 @@ fn cluster(pods: &[(&str, u8, Phase)]) -> Cluster {
             node: None,
             addresses: vec![address(*last)],
             host_network: false,
+            ready: true,
+            terminating: false,
             phase: *phase,
             ports: Vec::new(),
         });
