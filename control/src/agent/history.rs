@@ -17,6 +17,9 @@ use crate::api::{EventRecord, ProtocolName, VerdictWord};
 
 /// Events kept for those who ask later.
 const KEPT: usize = 4096;
+/// Policies that an event names at most. A pod may be isolated by a thousand: a flood of denied frames would
+/// then cost a thousand names each, and hold up the loop that puts changes in force.
+const NAMED: usize = 16;
 
 /// The last events, and those to come.
 #[derive(Debug)]
@@ -99,6 +102,7 @@ pub(crate) fn record(
             .zip(tuple)
             .and_then(|((snapshot, called), tuple)| service_name(snapshot, called, tuple.protocol)),
         policies: said.policies,
+        policies_left_out: said.policies_left_out,
         rule: said.rule,
         side: said.side.map(str::to_owned),
         device: device.map(str::to_owned),
@@ -114,6 +118,7 @@ pub(super) struct Said {
     pub(super) reason: &'static str,
     explanation: String,
     pub(super) policies: Vec<String>,
+    policies_left_out: usize,
     pub(super) rule: Option<String>,
     side: Option<&'static str>,
 }
@@ -129,19 +134,19 @@ impl Said {
     }
 
     fn drop(reason: DropReason, event: &Event, names: Option<&Names>) -> Self {
-        let isolating = |id: Option<EndpointId>, egress: bool| -> Vec<String> {
-            let (Some(id), Some(names)) = (id, names) else { return Vec::new() };
-            let Some(isolation) = names.isolation.get(id.0 as usize) else { return Vec::new() };
+        let isolating = |id: Option<EndpointId>, egress: bool| -> (Vec<String>, usize) {
+            let (Some(id), Some(names)) = (id, names) else { return Default::default() };
+            let Some(isolation) = names.isolation.get(id.0 as usize) else { return Default::default() };
             let policies = if egress { &isolation.egress } else { &isolation.ingress };
-            policies
-                .iter()
-                .filter_map(|&policy| Some(names.policies.get(policy as usize)?.to_string()))
-                .collect()
+            let named = policies.iter().take(NAMED);
+            let named =
+                named.filter_map(|&policy| names.policies.get(policy as usize).map(ToString::to_string));
+            (named.collect(), policies.len().saturating_sub(NAMED))
         };
-        let (policies, side) = match reason {
+        let ((policies, policies_left_out), side) = match reason {
             DropReason::PolicyEgress => (isolating(event.source, true), Some("egress")),
             DropReason::PolicyIngress => (isolating(event.destination, false), Some("ingress")),
-            _ => (Vec::new(), None),
+            _ => (Default::default(), None),
         };
         let mut explanation = reason.explanation().to_owned();
         if event.kind == EventKind::FlowCut {
@@ -152,7 +157,7 @@ impl Said {
                 _ => " The flow had been allowed before the policy changed; it was cut.",
             });
         }
-        Self { reason: reason.name(), explanation, policies, rule: None, side }
+        Self { reason: reason.name(), explanation, policies, policies_left_out, rule: None, side }
     }
 
     /// Of a flow that policy has cut.
@@ -185,7 +190,7 @@ impl Said {
             _ => ("not-isolated", "No policy isolates either end in this direction."),
         };
         let rule = (!rules.is_empty()).then(|| rules.join(", "));
-        Self { reason, explanation: explanation.into(), policies, rule, side: None }
+        Self { reason, explanation: explanation.into(), policies, policies_left_out: 0, rule, side: None }
     }
 }
 
@@ -206,4 +211,41 @@ pub(super) const fn passage_word(passage: Passage) -> &'static str {
 /// How long ago something was, in seconds.
 pub(super) fn seconds_since(now: Time, then: Time) -> f64 {
     Duration::as_secs_f64(&now.since(then))
+}
+
+#[cfg(test)]
+mod tests {
+    use podgate_dataplane::snapshot::Isolation;
+
+    use super::*;
+
+    #[test]
+    fn an_event_names_a_few_of_many_policies_and_counts_the_others() {
+        let cut_short = |count: u32| {
+            let isolation = Isolation { ingress: (0..count).collect(), egress: [].into() };
+            let names = Names {
+                policies: (0..count).map(|number| format!("x/p{number}").into()).collect(),
+                isolation: [isolation].into_iter().collect(),
+                ..Names::default()
+            };
+            let event = Event {
+                kind: EventKind::Dropped,
+                time: Time::default(),
+                tag: None,
+                tuple: None,
+                called: None,
+                len_bytes: 0,
+                verdict: Verdict::Drop(DropReason::PolicyIngress),
+                causes: None,
+                source: None,
+                destination: Some(EndpointId(0)),
+                epoch: None,
+                tcp_flags: None,
+                icmp_type: None,
+            };
+            let said = Said::of(&event, Some(&names));
+            (said.policies.len(), said.policies_left_out)
+        };
+        assert_eq!([3, 16, 20].map(cut_short), [(3, 0), (16, 0), (16, 4)]);
+    }
 }

@@ -17,6 +17,11 @@ pub enum VerdictWord {
     Dropped,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
 /// One event: a flow that opened, or a frame that was dropped.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct EventRecord {
@@ -56,8 +61,11 @@ pub struct EventRecord {
     /// `namespace/name` of that Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// The policies behind the verdict: the one that allowed, or those that isolate the pod.
+    /// The policies behind the verdict: the one that allowed, or those that isolate the pod, 16 at most.
     pub policies: Vec<String>,
+    /// How many more isolate the pod.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub policies_left_out: usize,
     /// The rule that allowed, as `namespace/name ingress[0]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,

@@ -102,5 +102,8 @@ fn render(event: &EventRecord) -> String {
         (None, []) => {}
         (None, policies) => line.push_str(&format!("  isolated by {}", policies.join(", "))),
     }
+    if event.policies_left_out > 0 {
+        line.push_str(&format!(" and {} more", event.policies_left_out));
+    }
     line
 }

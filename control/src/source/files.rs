@@ -1,6 +1,7 @@
 //! Which files there are, and what they hold.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::fs::{self, FileType, Metadata};
 use std::io::{Error, ErrorKind};
 use std::os::unix::fs::MetadataExt;
@@ -34,7 +35,7 @@ const SETTLED: Duration = Duration::from_secs(4);
 /// What files held when they were last read; those that had settled by then need not be read again
 /// until the system says that something of them has changed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Held(HashMap<PathBuf, (Stamp, Arc<[u8]>)>);
+pub(super) struct Held(HashMap<OsString, (Stamp, Arc<[u8]>)>);
 
 /// What changes with every change of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,10 +93,12 @@ fn read_now(paths: &[PathBuf], held: &mut Held, now: SystemTime) -> Result<Texts
             files.push(Found { path: path.clone(), real });
         }
     }
-    let mut seen = BTreeSet::new();
+    let mut seen = HashSet::with_capacity(files.len());
     let mut texts = Vec::with_capacity(files.len());
     let mut next = HashMap::with_capacity(files.len());
     for Found { path, real } in files {
+        // As a string: a path is hashed and compared part by part.
+        let real = real.into_os_string();
         // The same file may be reached by two of the paths, or through a link.
         if !seen.insert(real.clone()) {
             continue;
@@ -134,12 +137,13 @@ fn collect(path: &Path, real: &Path, depth: usize, files: &mut Vec<Found>) -> Re
         let entry = entry.map_err(at(path))?;
         if !is_hidden(&entry.path()) {
             let kind = entry.file_type().map_err(at(&entry.path()))?;
-            let real = real.join(entry.file_name());
-            entries.push((Found { path: entry.path(), real }, kind));
+            let name = entry.file_name();
+            let real = real.join(&name);
+            entries.push((name, Found { path: entry.path(), real }, kind));
         }
     }
-    entries.sort_by(|(one, _), (other, _)| one.path.cmp(&other.path));
-    for (found, kind) in entries {
+    entries.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+    for (_, found, kind) in entries {
         let Some((found, is_dir)) = resolve(found, kind)? else { continue };
         if is_dir {
             collect(&found.path, &found.real, depth + 1, files)?;
