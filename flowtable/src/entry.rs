@@ -14,7 +14,7 @@ use crate::key::{End, Key};
 use crate::sync::{AtomicU64, Backoff, Ordering, fence};
 use crate::{Decision, Direction};
 
-pub(crate) use alias::Alias;
+pub(crate) use alias::{Alias, Lead};
 use record::{
     ALIAS, BYTES, BYTES_MASK, CAUSES, CLOCK, HIGH, LOW, MEMORY, NAME, OPENED_SHIFT, PACKET_BITS, PACKETS,
     PACKETS_MASK, TRANSLATED, WINDOWS, WORDS, decision, marks, opened, originator,
@@ -145,6 +145,15 @@ impl Entry {
         fence(Ordering::Acquire);
         let unchanged = (self.version.load(Ordering::Relaxed) >> 32) as u32 == generation.0;
         (is_alias && unchanged && generation.is_live()).then_some((generation, alias))
+    }
+
+    /// Where the alias of that generation leads, for who has its key.
+    #[inline]
+    pub(crate) fn leads_to(&self, generation: Generation) -> Option<Lead> {
+        let lead = Lead::unpack(|index| self.words[index].load(Ordering::Relaxed));
+        fence(Ordering::Acquire);
+        let unchanged = (self.version.load(Ordering::Relaxed) >> 32) as u32 == generation.0;
+        unchanged.then_some(lead)
     }
 
     /// Fills a free slot with a flow. The caller holds the bucket's lock, so nobody else fills or frees it.

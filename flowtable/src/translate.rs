@@ -115,11 +115,12 @@ impl FlowTable {
     /// and this packet is not yet.
     #[inline]
     pub fn rewrite(&self, known: &Known) -> Option<Rewrite> {
-        let (_, alias) = self.entries[known.alias?.0 as usize].alias()?;
-        (alias.flow == known.id).then(|| match known.direction {
-            Direction::Original => Rewrite::Destination(alias.becomes),
-            Direction::Reply => Rewrite::Source(alias.called()),
-        })
+        let slot = known.alias?;
+        match known.direction {
+            // The flow is known by what its packets become.
+            Direction::Original => Some(Rewrite::Destination(known.original.destination())),
+            Direction::Reply => self.called_at(known.id, slot).map(Rewrite::Source),
+        }
     }
 
     /// What the originator of the flow calls the other end, if a packet that was found to be `known` came by
@@ -129,6 +130,7 @@ impl FlowTable {
     }
 
     /// What the originator of a flow calls the other end.
+    #[inline]
     pub(crate) fn called_at(&self, flow: FlowId, Slot(slot): Slot) -> Option<Target> {
         let (_, alias) = self.entries.get(slot as usize)?.alias()?;
         (alias.flow == flow).then(|| alias.called())

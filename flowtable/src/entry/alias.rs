@@ -12,7 +12,7 @@
 //! | 11, 12 | the destination's address |
 
 use crate::key::{End, Key};
-use crate::{Addr, FlowId, Target};
+use crate::{Addr, FlowId, Target, Tuple};
 
 use super::record::{self, ALIAS, BYTES, CLOCK, HIGH, LOW, NAME, PACKETS, WORDS};
 
@@ -20,6 +20,15 @@ use super::record::{self, ALIAS, BYTES, CLOCK, HIGH, LOW, NAME, PACKETS, WORDS};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Alias {
     pub(crate) key: Key,
+    pub(crate) originator: End,
+    pub(crate) flow: FlowId,
+    /// What the originator's packets are really for.
+    pub(crate) becomes: Target,
+}
+
+/// What an alias says besides its key.
+#[derive(Clone, Copy)]
+pub(crate) struct Lead {
     pub(crate) originator: End,
     pub(crate) flow: FlowId,
     /// What the originator's packets are really for.
@@ -40,13 +49,10 @@ impl Alias {
 
     #[inline]
     pub(super) fn unpack(words: impl Fn(usize) -> u64) -> Self {
-        let address = |at| Addr::from_bits(u128::from(words(at)) | u128::from(words(at + 1)) << 64);
-        Self {
-            key: Key { low: address(LOW), high: address(HIGH), ends: words(NAME) & Key::ENDS_MASK },
-            originator: record::originator(words(NAME)),
-            flow: FlowId::from_bits(words(CLOCK)),
-            becomes: Target { addr: address(BYTES), port: words(PACKETS) as u16 },
-        }
+        let ends = words(NAME) & Key::ENDS_MASK;
+        let key = Key { low: address(&words, LOW), high: address(&words, HIGH), ends };
+        let Lead { originator, flow, becomes } = Lead::unpack(words);
+        Self { key, originator, flow, becomes }
     }
 
     /// What the originator calls the other end.
@@ -55,4 +61,27 @@ impl Alias {
         let tuple = self.key.tuple(self.originator);
         Target { addr: tuple.destination, port: tuple.destination_port }
     }
+}
+
+impl Lead {
+    #[inline]
+    pub(super) fn unpack(words: impl Fn(usize) -> u64) -> Self {
+        Self {
+            originator: record::originator(words(NAME)),
+            flow: FlowId::from_bits(words(CLOCK)),
+            becomes: Target { addr: address(&words, BYTES), port: words(PACKETS) as u16 },
+        }
+    }
+
+    /// The tuple of the flow, which is called by `key`.
+    #[inline]
+    pub(crate) fn original(&self, key: &Key) -> Tuple {
+        let Target { addr: destination, port: destination_port } = self.becomes;
+        Tuple { destination, destination_port, ..key.tuple(self.originator) }
+    }
+}
+
+#[inline]
+fn address(words: &impl Fn(usize) -> u64, at: usize) -> Addr {
+    Addr::from_bits(u128::from(words(at)) | u128::from(words(at + 1)) << 64)
 }
