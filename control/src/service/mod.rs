@@ -5,11 +5,13 @@
 //! endpoints the endpoints of a Service whatever their ports, and what they are called
 //! translate Services as the dataplane looks them up
 //! address   the Service that an address belongs to
+//! follow    what has changed of a sorted map
 //! ```
 
 mod address;
 mod backends;
 mod endpoints;
+mod follow;
 mod translate;
 
 pub use address::service_at;

@@ -27,7 +27,7 @@ use crate::tag::{Passage, Tag};
 use crate::verdict::DropReason;
 
 /// Backends tried if the client has a connection from the same port to the first one, by its own address.
-const TRIES: u64 = 4;
+pub(super) const BACKENDS_TRIED: u32 = 4;
 
 /// A Service's port and where it leads.
 #[derive(Clone, Copy)]
@@ -39,44 +39,42 @@ pub(super) struct Choice<'a> {
 }
 
 impl Gate<'_> {
-    /// What a packet that opens a flow really goes to, if it asks for a Service.
+    /// What a packet that opens a flow really goes to, if what it `asked` for is a Service.
     #[inline]
     pub(super) fn choose<'s>(
         &self,
+        asked: Found<'s>,
         place: &Place<'s>,
         packet: &Packet,
         now: Time,
     ) -> Result<Option<Choice<'s>>, Refusal> {
-        if !place.asks_service(&packet.tuple) {
-            return Ok(None);
+        let called = Some(packet.tuple.destination());
+        match asked {
+            Found::Other => Ok(None),
+            Found::NoPort => Err(Refusal { called, ..DropReason::ServiceNoPort.into() }),
+            Found::Port(port) => match self.choose_backend(port, place, packet, now) {
+                None => Err(Refusal { called, ..DropReason::ServiceNoBackend.into() }),
+                choice => Ok(choice),
+            },
         }
-        self.choose_backend(place, packet, now).map(Some)
     }
 
     #[cold]
     fn choose_backend<'s>(
         &self,
+        port: &'s ServicePort,
         place: &Place<'s>,
         packet: &Packet,
         now: Time,
-    ) -> Result<Choice<'s>, Refusal> {
-        let refuse = |reason: DropReason| {
-            let called = Some(packet.tuple.destination());
-            Refusal { called, ..reason.into() }
-        };
-        let services = &place.snapshot.services;
-        let Found::Port(port) = services.find(&packet.tuple) else {
-            return Err(refuse(DropReason::ServiceNoPort));
-        };
-        let hash = services.hash(&packet.tuple, port.affinity.is_some());
-        let chosen = port.backends.choose(hash).ok_or_else(|| refuse(DropReason::ServiceNoBackend))?;
+    ) -> Option<Choice<'s>> {
+        let hash = place.snapshot.services.hash(&packet.tuple, port.affinity.is_some());
+        let chosen = port.backends.choose(hash)?;
         let kept = port.affinity.and_then(|timeout| {
             self.affinities
                 .find(&affinity_key(packet), timeout, now)
                 .filter(|target| port.backends.has(*target))
         });
-        let becomes = kept.unwrap_or(chosen);
-        Ok(Choice { port, hash, becomes })
+        Some(Choice { port, hash, becomes: kept.unwrap_or(chosen) })
     }
 
     /// Records the flow that goes to the backend of `choice`. If the client has the same ports in use for a
@@ -101,13 +99,8 @@ impl Gate<'_> {
     }
 
     /// Another choice than those before, while there is one.
-    pub(super) fn choose_again<'s>(
-        &self,
-        packet: &Packet,
-        choice: &Choice<'s>,
-        tried: u64,
-    ) -> Option<Choice<'s>> {
-        if tried >= TRIES || self.flows.find(&packet.tuple).is_some() {
+    pub(super) fn choose_again<'s>(&self, packet: &Packet, choice: &Choice<'s>) -> Option<Choice<'s>> {
+        if self.flows.find(&packet.tuple).is_some() {
             return None;
         }
         // An odd multiple of 2^64 / phi: far from every earlier one.
@@ -140,14 +133,14 @@ impl Gate<'_> {
     #[inline]
     pub(super) fn find_hairpin(
         &self,
-        place: &Place<'_>,
+        asked: Found<'_>,
         packet: &Packet,
         now: Time,
     ) -> Option<(Tuple, Known)> {
-        if !place.asks_service(&packet.tuple) {
-            return None;
+        match asked {
+            Found::Other => None,
+            Found::NoPort | Found::Port(_) => self.find_own_flow(packet, now),
         }
-        self.find_own_flow(packet, now)
     }
 
     #[cold]
@@ -184,11 +177,14 @@ impl Refusal {
     }
 }
 
-impl Place<'_> {
-    /// Whether a pod's packet is for a Service's address.
+impl<'a> Place<'a> {
+    /// Which Service's port a packet is for, if it is a pod's.
     #[inline]
-    fn asks_service(&self, tuple: &Tuple) -> bool {
-        self.header.tag.passage == Passage::FromPod && self.snapshot.services.has(tuple.destination)
+    pub(super) fn asked(&self, tuple: &Tuple) -> Found<'a> {
+        match self.header.tag.passage {
+            Passage::FromPod => self.snapshot.services.find(tuple),
+            Passage::ToPod => Found::Other,
+        }
     }
 
     /// Where a packet of a translated flow goes on to. The gateway knows where its frame is to go: its MAC
