@@ -276,7 +276,13 @@ impl Locked<'_> {
     /// Where the flow's alias is.
     #[inline]
     pub(crate) fn partner(&self) -> Option<Slot> {
-        if self.word(NAME) & TRANSLATED == 0 { None } else { self.recorded_partner() }
+        if self.is_translated() { self.recorded_partner() } else { None }
+    }
+
+    /// Whether the flow has an alias.
+    #[inline]
+    pub(crate) fn is_translated(&self) -> bool {
+        self.word(NAME) & TRANSLATED != 0
     }
 
     fn recorded_partner(&self) -> Option<Slot> {

@@ -67,7 +67,10 @@ impl FlowTable {
                             // What comes back by this name has been translated already.
                             (Some(led), Direction::Reply) => (led.original(&key), None),
                         };
-                        return Track::Known(track::known(&flow, id, original, direction, alias));
+                        let mut known = track::known(&flow, id, original, direction, alias);
+                        known.is_called_otherwise =
+                            led.is_none() && direction == Direction::Original && flow.is_translated();
+                        return Track::Known(known);
                     }
                     Met::Denied(flow) => {
                         let original = led.map_or_else(|| key.tuple(originator), |led| led.original(&key));

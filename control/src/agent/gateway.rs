@@ -97,6 +97,8 @@ pub(super) struct State {
     /// Who has the addresses of pods.
     pub(super) owners: Owners,
     pub(super) hash_seed: u64,
+    /// Keys the choice of backends, over restarts.
+    pub(super) service_seed: u64,
     /// Services as the dataplane has them.
     pub(super) translator: Translator,
     pub(super) compiler: Compiler,
@@ -292,7 +294,7 @@ impl Gateway {
         state.compiled = Some((compiled.sizes, compiled.work, worker::now().since(start)));
         state.next_epoch += 1;
         let (mut snapshot, service_notes) =
-            self.translating(&mut state.translator, &state.cluster, compiled.snapshot, state.hash_seed);
+            self.translating(&mut state.translator, &state.cluster, compiled.snapshot, state.service_seed);
         snapshot.pod_ranges = pod_ranges(&state.cluster, &locality);
         snapshot.handovers = self.handovers(state, &snapshot);
         let snapshot = Arc::new(snapshot);

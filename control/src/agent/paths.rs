@@ -5,6 +5,7 @@
 //! /run/podgate/<name>/home          which bridge it guards
 //! /run/podgate/<name>/api.sock      the local socket, root only
 //! /run/podgate/<name>/flows.bin     flows on their way over a restart
+//! /run/podgate/<name>/service.key   keys the choice of backends
 //! /run/podgate/<name>/trunk.netns   the trunk's gateway side lives in this namespace
 //! /sys/fs/bpf/podgate/<name>/       pins; under /run/podgate/bpf where there is no bpffs
 //! ```
@@ -98,6 +99,11 @@ impl Paths {
     /// Flows on their way over a restart.
     pub(super) fn flows(&self) -> PathBuf {
         self.dir().join("flows.bin")
+    }
+
+    /// The key of the hash by which connections get their backends.
+    pub(super) fn service_key(&self) -> PathBuf {
+        self.dir().join("service.key")
     }
 
     /// Locked by the gateway that runs.

@@ -20,7 +20,7 @@ use super::pod_starts::PodStarts;
 use super::ports::PortTable;
 use super::publish_times::PublishTimes;
 use super::revalidate::Revalidation;
-use super::secret::{draw, draw_mark, draw_secret};
+use super::secret::{draw, draw_mark, draw_secret, service_seed};
 use super::trunk::{self, Trunk};
 use super::{History, HomeError, Paths, PinsError, PreflightError, RunOptions};
 use crate::compile::Compiler;
@@ -152,6 +152,7 @@ impl Gateway {
             workers.push(Worker::start(config, maps, move || GateJudge::new(shared, own, sweeps))?);
         }
         let hash_seed = u64::from_ne_bytes(draw()?);
+        let service_seed = service_seed(&paths.service_key())?;
         let state = State {
             steering,
             config,
@@ -171,6 +172,7 @@ impl Gateway {
             publish_times: PublishTimes::default(),
             pod_starts: PodStarts::default(),
             hash_seed,
+            service_seed,
             translator: Translator::default(),
             compiler: Compiler::new(),
             compiled: None,

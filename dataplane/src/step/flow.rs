@@ -2,11 +2,11 @@
 
 use podgate_flowtable::{
     Addr, Decision, Direction, Exceeded, IpProtocol, Known, OpenError, Packet, Refusal as TrackRefusal,
-    Rewrite, SPARED, Seek, TcpFlags, Time, Track, Transport, Tuple, Way,
+    SPARED, Seek, TcpFlags, Time, Track, Transport, Tuple, Way,
 };
 
 use super::recheck::NOBODYS;
-use super::service::{BACKENDS_TRIED, Choice, translated};
+use super::service::{Choice, PORTS_TRIED};
 use super::{Gate, Place, Refusal, Subject, tunnel};
 use crate::events::EventKind;
 use crate::onward::Onward;
@@ -52,6 +52,13 @@ impl Gate<'_> {
                     _ => Err(DropReason::NoFlow.into()),
                 }
             }
+            // By the backend's own address, from a port that is in use for it by the Service's.
+            Track::Known(known)
+                if known.is_called_otherwise && place.header.tag.passage == Passage::FromPod =>
+            {
+                let called = self.flows.find(&known.original).and_then(|(flow, _)| flow.called);
+                Err(Refusal { called, ..DropReason::ServiceClash.into() })
+            }
             Track::Known(known) => self.judge_known(place, &packet.tuple, &known, now),
             Track::Denied(known) => self.judge_denied(place, packet, &known, subject, now),
             Track::MayOpen => self.judge_unknown(place, packet, None, subject, now),
@@ -70,7 +77,7 @@ impl Gate<'_> {
         now: Time,
     ) -> Result<Onward, Refusal> {
         let asked = place.asked(&packet.tuple);
-        if let Some((tuple, known)) = self.find_hairpin(asked, packet, now) {
+        if let Some((tuple, known)) = self.find_hairpin(place, asked, packet, now) {
             return self.judge_known(place, &tuple, &known, now);
         }
         match refused {
@@ -194,7 +201,7 @@ impl Gate<'_> {
         now: Time,
     ) -> Result<Onward, Refusal> {
         let mut choice = self.choose(asked, place, packet, now)?;
-        for _ in 0..BACKENDS_TRIED {
+        for _ in 0..PORTS_TRIED {
             let opening = self.open_chosen(place, packet, choice.as_ref(), subject, now);
             let opening = opening.map_err(|refusal| refusal.about(packet, choice.as_ref()))?;
             let again = match opening {
@@ -217,7 +224,7 @@ impl Gate<'_> {
         now: Time,
     ) -> Result<Opening<'c, 's>, Refusal> {
         let tag = place.header.tag;
-        let really = choice.map_or(*packet, |choice| translated(packet, choice.becomes));
+        let really = choice.map_or(*packet, |choice| choice.translated(packet));
         let called = choice.map(|_| packet.tuple.destination());
         let tuple = &really.tuple;
         if choice.is_some() {
@@ -270,7 +277,7 @@ impl Gate<'_> {
         self.keep_backend(packet, choice, now);
         let onward = match choice {
             None => Onward::unchanged(place.way_out(tuple.destination, way)),
-            Some(choice) => place.translate(&packet.tuple, way, Rewrite::Destination(choice.becomes)),
+            Some(choice) => place.translate(&packet.tuple, way, choice.rewrite()),
         };
         let judged = choice.map(|_| *tuple);
         let verdict = Verdict::Forward(onward.tag);
