@@ -276,16 +276,16 @@ fn an_originator_has_several_connections_to_one_end_from_one_port() {
     from.open_translated(&first, backend(1), own, decision(1), ticks(0)).unwrap();
     let taken = from.open_translated(&second, backend(1), own, decision(1), ticks(0));
     assert!(matches!(taken, Err(OpenError::Exists(_))));
-    from.open_translated(&second, backend(1), 1025, decision(1), ticks(0)).unwrap();
+    from.open_translated(&second, backend(1), 50_000, decision(1), ticks(0)).unwrap();
     let real = translated(second, backend(1));
-    let real = Packet { tuple: Tuple { source_port: 1025, ..real.tuple }, ..real };
+    let real = Packet { tuple: Tuple { source_port: 50_000, ..real.tuple }, ..real };
     let to = table(100);
     from.export().for_each(|flow| {
         let flow = ExportedFlow::from_bytes(&flow.to_bytes()).unwrap();
         to.import(&flow, ticks(1)).unwrap();
     });
     for table in [&from, &to] {
-        let forth = Some(Rewrite::Destination { target: backend(1), source_port: 1025 });
+        let forth = Some(Rewrite::Destination { target: backend(1), source_port: 50_000 });
         assert_eq!(rewrite(table, &second, 2), forth);
         assert_eq!(rewrite(table, &answer(real), 2), Some(back(&second)));
         assert_eq!(rewrite(table, &answer(translated(first, backend(1))), 2), Some(back(&first)));
