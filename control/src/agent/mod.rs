@@ -14,6 +14,8 @@
 //! memory     how much of it there is
 //! gateway    what it then does
 //! status     how it is
+//! health     whether it lives, and is ready
+//! measures   it in numbers, for monitoring
 //! table      the flow table in numbers
 //! follow     ports, as they come, go and change
 //! revalidate what a change of policy means for live flows
@@ -35,9 +37,11 @@ mod flow_options;
 mod flows;
 mod follow;
 mod gateway;
+mod health;
 mod history;
 mod home;
 mod in_force;
+mod measures;
 mod memory;
 mod options;
 mod owners;

@@ -1,5 +1,6 @@
 //! What a gateway is told.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use podgate_dataplane::snapshot::Switches;
@@ -69,6 +70,8 @@ pub struct RunOptions {
     pub min_gso_bytes: u32,
     /// Where instances keep their files.
     pub run_dir: PathBuf,
+    /// Where probes and metrics are answered; nowhere where `None`.
+    pub listen: Option<SocketAddr>,
 }
 
 impl RunOptions {
@@ -94,6 +97,7 @@ impl RunOptions {
             heavy_pps: 20_000,
             min_gso_bytes: 88,
             run_dir: PathBuf::from(super::paths::RUN_DIR),
+            listen: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use podgate_dataplane::counters::Counters;
 use podgate_dataplane::departures::Departures;
@@ -15,6 +16,7 @@ use podgate_flowtable::{Config as FlowConfig, ConfigError, FlowTable, FragmentTa
 
 use super::carry::{self, Carried, CarryError, Origin};
 use super::gateway::{Gateway, PublishError, STALE, State};
+use super::health::Pulse;
 use super::owners::Owners;
 use super::pod_starts::PodStarts;
 use super::ports::PortTable;
@@ -151,6 +153,8 @@ impl Gateway {
             let maps = steering.socket_maps()?;
             workers.push(Worker::start(config, maps, move || GateJudge::new(shared, own, sweeps))?);
         }
+        let gauges = workers.iter().map(|worker| Arc::clone(worker.gauges())).collect();
+        let (steered, pulse) = (steering.counts_reader()?, Pulse::new(worker::now()));
         let hash_seed = u64::from_ne_bytes(draw()?);
         let state = State {
             steering,
@@ -180,9 +184,21 @@ impl Gateway {
         let revalidation = thread.map_err(|source| StartError::Thread { source })?;
         let (history, state) = (History::new(), Mutex::new(state));
         let (epochs, _) = tokio::sync::watch::channel(0);
-        let gateway =
-            Self { options, shared, quota, counters, history, revalidation, epochs, started: now, state };
-        Ok(Arc::new(gateway))
+        Ok(Arc::new(Self {
+            options,
+            shared,
+            quota,
+            counters,
+            gauges,
+            steered,
+            pulse,
+            history,
+            revalidation,
+            epochs,
+            started: now,
+            started_at: SystemTime::now(),
+            state,
+        }))
     }
 
     fn steer_config(

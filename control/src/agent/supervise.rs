@@ -15,7 +15,7 @@ use super::gateway::{Gateway, Lost};
 use super::home::Home;
 use super::start::StartError;
 use super::{OnExit, Paths, RunOptions, preflight};
-use crate::api::{self, ServeError};
+use crate::api::{self, ListenError, ServeError};
 use crate::net::{Monitor, NetError, Netlink};
 use crate::source::{Directory, Loaded, SourceError, Untraced, Update, Watch, WatchError};
 
@@ -42,6 +42,9 @@ pub enum RunError {
     /// The local socket cannot be served.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// Probes and metrics cannot be served.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// Signals cannot be awaited.
     #[error("cannot wait for signals: {0}")]
     Signals(std::io::Error),
@@ -94,11 +97,18 @@ pub async fn run(options: RunOptions, ready: impl FnOnce(&Gateway)) -> Result<()
     let loaded = next_manifests(&mut watch).await?.loaded;
     let loaded = loaded.map_err(|errors| RunError::Manifests(Untraced { errors, texts: Vec::new() }))?;
 
+    let listening = options.listen.map(api::listen).transpose()?;
     let lock = InstanceLock::take(&paths, &options.name)?;
     let netlink = Netlink::connect()?;
     let held_before = paths.has_pins();
     let (name, on_exit) = (options.name.clone(), options.on_exit);
-    let outcome = guard(options, &paths, &netlink, &mut watch, loaded, ready).await;
+    let outcome = guard(options, &paths, &netlink, &mut watch, loaded, |gateway| {
+        if let Some(listening) = &listening {
+            listening.attach(Arc::clone(gateway));
+        }
+        ready(gateway);
+    })
+    .await;
     match (&outcome, on_exit) {
         // What was attached by this failed start is undone; what an earlier gateway left in force
         // stays in force.
@@ -127,7 +137,7 @@ async fn guard(
     netlink: &Netlink,
     watch: &mut Watch,
     loaded: Loaded,
-    ready: impl FnOnce(&Gateway),
+    ready: impl FnOnce(&Arc<Gateway>),
 ) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
@@ -190,6 +200,7 @@ async fn guard(
             },
             _ = events.tick() => gateway.drain_events(),
             _ = verify.tick() => {
+                gateway.beat();
                 gateway.forget_clients();
                 if let Err(error) = gateway.change_mark() {
                     tracing::warn!(%error, "the secret mark could not be changed");

@@ -9,6 +9,10 @@
 //! server   HTTP over the instance's unix socket
 //! client   the other end of it, for the command line
 //! stream   answers of one JSON object a line, at that end
+//! listen   probes and metrics over TCP
+//! health   what probes are told
+//! measures the gateway in numbers, for monitoring
+//! metrics  these as Prometheus reads them
 //! ```
 //!
 //! | path | answer |
@@ -23,7 +27,11 @@
 
 mod client;
 mod flow;
+mod health;
 mod in_force;
+mod listen;
+mod measures;
+mod metrics;
 mod policy;
 mod server;
 mod stream;
@@ -32,7 +40,13 @@ mod types;
 
 pub use client::{Client, ClientError};
 pub use flow::{FlowFilter, FlowNumber, FlowRecord, Flushed, NotOne, ProtocolName, STATES};
+pub use health::{Liveness, Readiness, SourceState};
 pub use in_force::{InForce, PolicyPlace, Wanted};
+pub use listen::{ListenError, Listening, listen};
+pub use measures::{
+    Direction, Distribution, Measures, POD_START_BOUNDS, PUBLISH_BOUNDS, ProcessMeasures, WorkerMeasures,
+};
+pub use metrics::Exposition;
 pub use policy::{Compilation, EnforceTimes, LimitUse, PolicyStats};
 pub use server::{ServeError, serve};
 pub use stream::Lines;

@@ -1,6 +1,7 @@
 //! `podgate run`: the gateway on an existing bridge.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -35,6 +36,9 @@ pub(super) struct RunArgs {
     /// YAML that gives addresses to pods whose manifest has no status.podIPs: "namespace/pod: [address]".
     #[arg(long, value_name = "FILE")]
     pod_ips: Option<PathBuf>,
+    /// Where /healthz, /readyz and /metrics are answered over HTTP, as in 127.0.0.1:9474; not at all without it.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "PODGATE_LISTEN")]
+    listen: Option<SocketAddr>,
     /// Take workloads for the pods of their templates, as a lab does.
     #[arg(long, hide = true)]
     workloads: bool,
@@ -48,6 +52,7 @@ pub(super) fn run(args: RunArgs) -> Outcome {
     let options = args.gateway.options(args.name, args.bridge, args.manifests);
     let options =
         RunOptions { except: args.except, pod_ips: args.pod_ips, on_exit: args.on_exit.on_exit, ..options };
+    let options = RunOptions { listen: args.listen, ..options };
     let workloads = if args.workloads { Workloads::Replicas } else { Workloads::Ignored };
     let options = RunOptions { workloads, ..options };
     let ended = block_on(agent::run(options, |gateway| {
