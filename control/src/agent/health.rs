@@ -11,6 +11,7 @@ use podgate_dataplane::worker;
 use podgate_flowtable::Time;
 
 use super::gateway::{Gateway, State};
+use super::in_force::held_back;
 use crate::api::{Liveness, Readiness, SourceState};
 
 /// The control loop turns once a second; a compilation of a large cluster takes a few.
@@ -79,12 +80,12 @@ impl Gateway {
 /// Where policy comes from. What is in force is not what the source says now while it cannot be read, or
 /// what was read cannot be compiled.
 pub(super) fn source(state: &State) -> SourceState {
-    let held_back = ["manifests", "compile"].into_iter().find_map(|about| state.alarms.get(about)?.first());
+    let told = held_back(state).into_iter().next();
     SourceState {
         kind: "directory".into(),
-        synced: held_back.is_none() && state.published.is_some(),
+        synced: told.is_none() && state.published.is_some(),
         last_contact_seconds: None,
-        told: held_back.cloned(),
+        told,
     }
 }
 

@@ -20,6 +20,7 @@
 //! | `GET /v1/status` | a [`Status`] |
 //! | `GET /v1/policy` | a [`PolicyStats`] |
 //! | `GET /v1/status?revision=7&pods=shop/web` | the same, as soon as that is in force, or after ten seconds |
+//! | `GET /v1/policies/shop/web` | a [`PolicyInForce`] |
 //! | `GET /v1/events?verdict=dropped&follow=true` | one [`EventLine`] a line |
 //! | `GET /v1/flows?pod=shop/db&limit=10` | one [`FlowRecord`] a line |
 //! | `GET /v1/objects` | what the policy in force was compiled from, an [`InForce`] |
@@ -41,7 +42,7 @@ mod types;
 pub use client::{Client, ClientError};
 pub use flow::{FlowFilter, FlowNumber, FlowRecord, Flushed, NotOne, ProtocolName, STATES};
 pub use health::{Liveness, Readiness, SourceState};
-pub use in_force::{InForce, PolicyPlace, Wanted};
+pub use in_force::{InForce, PolicyInForce, PolicyPlace, Wanted};
 pub use listen::{ListenError, Listening, listen};
 pub use measures::{
     Direction, Distribution, Measures, POD_START_BOUNDS, PUBLISH_BOUNDS, ProcessMeasures, WorkerMeasures,

@@ -22,6 +22,7 @@ mod survey;
 mod table;
 mod timeouts;
 mod verify;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -53,6 +54,7 @@ enum Command {
     Run(run::RunArgs),
     Detach(detach::DetachArgs),
     Status(status::StatusArgs),
+    Wait(wait::WaitArgs),
     Observe(observe::ObserveArgs),
     Flows(flows::FlowsArgs),
     Policy(policy::PolicyArgs),
@@ -98,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Detach(args) => detach::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Wait(args) => wait::run(&args),
         Command::Observe(args) => observe::run(&args),
         Command::Flows(args) => flows::run(args),
         Command::Policy(args) => policy::run(&args),

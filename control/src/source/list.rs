@@ -73,7 +73,8 @@ fn pod(pod: &Pod, background: &Background) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status})
 }
 
-fn policy(policy: &NetworkPolicy) -> Value {
+/// A policy as a manifest, with every default filled in.
+pub fn policy(policy: &NetworkPolicy) -> Value {
     let mut spec = Map::new();
     spec.insert("podSelector".to_owned(), selector(&policy.pod_selector));
     let types = [("Ingress", policy.types.ingress), ("Egress", policy.types.egress)];

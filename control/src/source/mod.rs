@@ -48,7 +48,7 @@ mod workload;
 
 pub use directory::{Background, Directory, Loaded};
 pub use error::{Place, Problem, SourceError};
-pub use list::list;
+pub use list::{list, policy};
 pub(crate) use manifest::read_texts;
 pub use manifest::{Manifest, Object, Reading, read_manifests};
 pub use note::Note;
