@@ -197,7 +197,10 @@ fn wait_says_why_a_policy_is_held_back() {
     let _turn = Turn::shared();
     let node = two();
     let gateway = Gateway::start(&node, "", &[]);
-    gateway.write("policies.yaml", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: 7}\n");
+    gateway.write(
+        "policies.yaml",
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: 7}\n",
+    );
     let told = gateway.instance.ask(&["wait", "--policy", "shop/web", "--timeout", "2s"]);
     assert_eq!(told.code, 1, "{}", told.stdout);
     for words in ["shop/web is not in force", "held back: ", "policies.yaml", "timed out after 2s"] {

@@ -15,7 +15,7 @@ use super::in_force::held_back;
 use crate::api::{Liveness, Readiness, SourceState};
 
 /// The control loop turns once a second; a compilation of a large cluster takes a few.
-const CONTROL_SILENT: Duration = Duration::from_secs(60);
+const CONTROL_SILENT: Duration = Duration::from_mins(1);
 /// The gateway itself ends before when a worker hangs.
 const WORKER_SILENT: Duration = Duration::from_secs(30);
 
@@ -38,9 +38,9 @@ impl Gateway {
     pub fn liveness(&self) -> Liveness {
         let now = worker::now();
         let silent = |beat: &AtomicU64| now.since(Time::from_nanos(beat.load(Relaxed)));
-        let workers = (0..).zip(&self.gauges).map(|(number, gauges)| {
-            (format!("worker {number}"), silent(&gauges.beat_nanos), WORKER_SILENT)
-        });
+        let workers = (0..)
+            .zip(&self.gauges)
+            .map(|(number, gauges)| (format!("worker {number}"), silent(&gauges.beat_nanos), WORKER_SILENT));
         let control = ("the control loop".to_owned(), silent(&self.pulse.0), CONTROL_SILENT);
         judge(workers.chain([control]))
     }
@@ -104,7 +104,10 @@ mod tests {
     fn a_thread_that_is_silent_for_too_long_is_named() {
         let threads = |silent: u64| {
             let silent = Duration::from_secs(silent);
-            [("worker 0".to_owned(), silent, WORKER_SILENT), ("the control loop".to_owned(), silent, CONTROL_SILENT)]
+            [
+                ("worker 0".to_owned(), silent, WORKER_SILENT),
+                ("the control loop".to_owned(), silent, CONTROL_SILENT),
+            ]
         };
         assert_eq!(judge(threads(29).into_iter()), Liveness { alive: true, reasons: vec![] });
         let told = judge(threads(31).into_iter());

@@ -43,7 +43,8 @@ impl Gateway {
         let state = self.state();
         let is_recent =
             |in_force: &InForce| wanted.revision.is_none_or(|wanted| in_force.revision >= Some(wanted));
-        let is_late_enough = |in_force: &InForce| wanted.epoch.is_none_or(|wanted| in_force.epoch.0 >= wanted);
+        let is_late_enough =
+            |in_force: &InForce| wanted.epoch.is_none_or(|wanted| in_force.epoch.0 >= wanted);
         let is_bound = |pod: &str| {
             state
                 .ports

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, UNIX_EPOCH};
 
-use podgate_dataplane::counters::PortCounts;
+use podgate_dataplane::counters::{Counters, PortCounts};
 use podgate_dataplane::steer;
 use podgate_dataplane::tag::Passage;
 use podgate_dataplane::verdict::DropReason;
@@ -20,19 +20,18 @@ use crate::api::{
 };
 
 /// What alarms can be about; each is exported, with none standing too.
-const SUBJECTS: [&str; 7] =
-    ["compile", "endpoints", "manifests", "ports", "programs", "services", "workers"];
+const SUBJECTS: [&str; 7] = ["compile", "endpoints", "manifests", "ports", "programs", "services", "workers"];
 
 impl Gateway {
     /// As of now. May take milliseconds: not for the control loop's thread.
     pub fn measures(&self) -> Measures {
         let ready = self.readiness().ready;
         let steered = self.steered.total().unwrap_or_default();
-        let all = |read: fn(&podgate_dataplane::counters::Counters) -> PortCounts| {
+        let all = |read: fn(&Counters) -> PortCounts| {
             let each = self.counters.iter().map(|counters| read(counters));
             each.fold(PortCounts::default(), |sum, counts| sum.plus(&counts))
         };
-        let tagged = all(|counters| counters.total_of_ports());
+        let tagged = all(Counters::total_of_ports);
         let untagged = all(|counters| counters.port(None));
         let residence = self.gauges.iter().map(|gauges| gauges.residence.counts());
         let residence = residence.fold(ResidenceCounts::default(), |sum, counts| sum.plus(&counts));

@@ -88,6 +88,9 @@ mod tests {
         let found = times.distribution(&bounds);
         assert_eq!(found.buckets, [(0.001, 2), (0.01, 3), (0.1, 1), (f64::INFINITY, 2)]);
         assert!((found.sum_seconds - 90.1675).abs() < 1e-3, "{found:?}");
-        assert_eq!(PublishTimes::default().distribution(&bounds).buckets.iter().map(|(_, n)| n).sum::<u64>(), 0);
+        assert_eq!(
+            PublishTimes::default().distribution(&bounds).buckets.iter().map(|(_, n)| n).sum::<u64>(),
+            0
+        );
     }
 }

@@ -93,12 +93,22 @@ struct Families<'a> {
 }
 
 impl Families<'_> {
-    fn counters(&mut self, name: &str, help: &str, write: impl FnOnce(&mut Family<'_>) -> fmt::Result) -> fmt::Result {
+    fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        write: impl FnOnce(&mut Family<'_>) -> fmt::Result,
+    ) -> fmt::Result {
         let encoder = self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         write(&mut Family { encoder })
     }
 
-    fn gauges(&mut self, name: &str, help: &str, write: impl FnOnce(&mut Family<'_>) -> fmt::Result) -> fmt::Result {
+    fn gauges(
+        &mut self,
+        name: &str,
+        help: &str,
+        write: impl FnOnce(&mut Family<'_>) -> fmt::Result,
+    ) -> fmt::Result {
         let encoder = self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         write(&mut Family { encoder })
     }
@@ -212,7 +222,11 @@ fn policy(measures: &Measures, out: &mut Families<'_>) -> fmt::Result {
     }
     out.gauge("podgate_policies", "Policies in force.", measures.policies as f64)?;
     out.gauge("podgate_endpoints", "Endpoints known.", measures.endpoints as f64)?;
-    out.gauge("podgate_identities", "Kinds of endpoints that policy tells apart.", measures.identities as f64)?;
+    out.gauge(
+        "podgate_identities",
+        "Kinds of endpoints that policy tells apart.",
+        measures.identities as f64,
+    )?;
     out.gauge("podgate_policy_table_bytes", "Bytes of the policy table.", measures.table_bytes as f64)?;
     out.histogram(
         "podgate_publish_duration_seconds",
@@ -240,11 +254,15 @@ fn flows(measures: &Measures, out: &mut Families<'_>) -> fmt::Result {
         ];
         changes.iter().try_for_each(|(change, count)| family.count(&[("change", change)], *count))
     })?;
-    out.counters("podgate_flow_refusals", "Flows that did not open, by what there was too much of.", |family| {
-        family.count(&[("limit", "table")], table.full)?;
-        family.count(&[("limit", "flows-per-pod")], table.over_flow_quota)?;
-        family.count(&[("limit", "half-open-per-pod")], table.over_half_open_quota)
-    })?;
+    out.counters(
+        "podgate_flow_refusals",
+        "Flows that did not open, by what there was too much of.",
+        |family| {
+            family.count(&[("limit", "table")], table.full)?;
+            family.count(&[("limit", "flows-per-pod")], table.over_flow_quota)?;
+            family.count(&[("limit", "half-open-per-pod")], table.over_half_open_quota)
+        },
+    )?;
     out.counters("podgate_flows_rejudged", "Live flows judged again after changes of policy.", |family| {
         family.count(&[("outcome", "kept")], measures.rejudged[0])?;
         family.count(&[("outcome", "cut")], measures.rejudged[1])
@@ -265,9 +283,13 @@ fn flows(measures: &Measures, out: &mut Families<'_>) -> fmt::Result {
 fn workers(workers: &[WorkerMeasures], out: &mut Families<'_>) -> fmt::Result {
     let numbers: Vec<String> = (0..workers.len()).map(|number| number.to_string()).collect();
     let all = || numbers.iter().map(String::as_str).zip(workers);
-    out.gauges("podgate_worker_alive", "Whether the worker has shown life within half a second.", |family| {
-        all().try_for_each(|(number, worker)| family.gauge(&[("worker", number)], flag(worker.alive)))
-    })?;
+    out.gauges(
+        "podgate_worker_alive",
+        "Whether the worker has shown life within half a second.",
+        |family| {
+            all().try_for_each(|(number, worker)| family.gauge(&[("worker", number)], flag(worker.alive)))
+        },
+    )?;
     out.gauges(
         "podgate_worker_heartbeat_age_seconds",
         "Seconds since the worker has shown life.",
@@ -291,13 +313,18 @@ fn workers(workers: &[WorkerMeasures], out: &mut Families<'_>) -> fmt::Result {
         |family| {
             all().try_for_each(|(number, worker)| {
                 let mut drops = worker.ring_drops.iter();
-                drops.try_for_each(|(ring, count)| family.count(&[("worker", number), ("ring", ring)], *count))
+                drops
+                    .try_for_each(|(ring, count)| family.count(&[("worker", number), ("ring", ring)], *count))
             })
         },
     )?;
-    out.gauges("podgate_umem_leaked_frames", "Frames of the worker's memory that are nowhere: always 0.", |family| {
-        all().try_for_each(|(number, worker)| family.gauge(&[("worker", number)], worker.leaked as f64))
-    })
+    out.gauges(
+        "podgate_umem_leaked_frames",
+        "Frames of the worker's memory that are nowhere: always 0.",
+        |family| {
+            all().try_for_each(|(number, worker)| family.gauge(&[("worker", number)], worker.leaked as f64))
+        },
+    )
 }
 
 /// Under the names that every exporter uses.

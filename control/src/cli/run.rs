@@ -21,6 +21,10 @@ use crate::source::Workloads;
     or 'podgate detach' opens the wire."
 )]
 pub(super) struct RunArgs {
+    /// A YAML file with options by their names, as in "workers: 2"; a flag or a variable of the environment
+    /// counts before it. 'podgate config' tells more.
+    #[arg(long, value_name = "FILE", env = "PODGATE_CONFIG")]
+    config: Option<PathBuf>,
     /// The bridge whose ports are guarded.
     #[arg(long, value_name = "DEVICE", env = "PODGATE_BRIDGE")]
     bridge: String,
@@ -48,14 +52,22 @@ pub(super) struct RunArgs {
     gateway: GatewayArgs,
 }
 
+impl RunArgs {
+    /// What the gateway is told.
+    pub(super) fn options(self) -> RunOptions {
+        RunOptions {
+            except: self.except,
+            pod_ips: self.pod_ips,
+            on_exit: self.on_exit.on_exit,
+            listen: self.listen,
+            workloads: if self.workloads { Workloads::Replicas } else { Workloads::Ignored },
+            ..self.gateway.options(self.name, self.bridge, self.manifests)
+        }
+    }
+}
+
 pub(super) fn run(args: RunArgs) -> Outcome {
-    let options = args.gateway.options(args.name, args.bridge, args.manifests);
-    let options =
-        RunOptions { except: args.except, pod_ips: args.pod_ips, on_exit: args.on_exit.on_exit, ..options };
-    let options = RunOptions { listen: args.listen, ..options };
-    let workloads = if args.workloads { Workloads::Replicas } else { Workloads::Ignored };
-    let options = RunOptions { workloads, ..options };
-    let ended = block_on(agent::run(options, |gateway| {
+    let ended = block_on(agent::run(args.options(), |gateway| {
         let status = gateway.status();
         // The one line on stdout; whoever started this waits for it, or does not listen.
         let _ = writeln!(

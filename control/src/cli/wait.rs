@@ -80,11 +80,15 @@ pub(super) fn run(args: &WaitArgs) -> Outcome {
     let told = block_on(wait(&client, args, &conditions))??;
     match told {
         Ok(lines) => {
-            lines.iter().for_each(|line| println!("{line}"));
+            for line in lines {
+                println!("{line}");
+            }
             Ok(())
         }
         Err(lines) => {
-            lines.iter().for_each(|line| eprintln!("podgate: {line}"));
+            for line in lines {
+                eprintln!("podgate: {line}");
+            }
             let limit = humantime::format_duration(args.timeout);
             eprintln!("podgate: timed out after {limit}; 'podgate status' tells more");
             Err(Failure::Code(1))
@@ -101,10 +105,13 @@ fn conditions(args: &WaitArgs) -> Result<BTreeMap<ObjectKey, Condition>, Failure
         if policies.is_empty() {
             return Err(anyhow::anyhow!("there is no NetworkPolicy in what --file names").into());
         }
-        conditions.extend(policies.iter().map(|(key, policy)| (key.clone(), Condition::Like(Arc::clone(policy)))));
+        conditions
+            .extend(policies.iter().map(|(key, policy)| (key.clone(), Condition::Like(Arc::clone(policy)))));
     }
     if args.deleted {
-        conditions.values_mut().for_each(|condition| *condition = Condition::Absent);
+        for condition in conditions.values_mut() {
+            *condition = Condition::Absent;
+        }
     }
     Ok(conditions)
 }
@@ -119,7 +126,8 @@ impl Condition {
                 // As everything that is read: with its defaults filled in.
                 let reading =
                     read_manifests(&object.to_string(), Path::new("the gateway"), Strictness::Stored);
-                let is_it = |object: &Object| matches!(object, Object::NetworkPolicy(policy) if policy == wanted);
+                let is_it =
+                    |object: &Object| matches!(object, Object::NetworkPolicy(policy) if policy == wanted);
                 let same = reading.manifests.iter().any(|manifest| is_it(&manifest.object));
                 if same { Standing::Met } else { Standing::Differs }
             }
@@ -192,7 +200,9 @@ async fn look(
             Standing::Differs => unmet.push(format!(
                 "policy {key} is in force on this node{snapshot}, but says something else than the file"
             )),
-            Standing::StillThere => unmet.push(format!("policy {key} is still in force on this node{snapshot}")),
+            Standing::StillThere => {
+                unmet.push(format!("policy {key} is still in force on this node{snapshot}"));
+            }
         }
         epochs.push(found.epoch);
         held_back = found.held_back;

@@ -21,6 +21,7 @@
 //! policy     NetworkPolicy from a tree, judged as the API server does
 //! workload   Deployments and their like from a tree
 //! made       the pods that they stand for
+//! settings   a configuration file: names and values, and where each stands
 //! syntax     names, labels, addresses and CIDRs
 //! ```
 
@@ -40,6 +41,7 @@ mod policy;
 mod raw;
 mod reader;
 mod service;
+mod settings;
 mod syntax;
 mod trace;
 mod tree;
@@ -56,6 +58,7 @@ pub use overlay::{LabelChanges, Overlay, OverlayError};
 pub use raw::{RawObject, raw_objects};
 pub(crate) use raw::{is_cluster_wide, title};
 pub(crate) use reader::is_similar;
+pub(crate) use settings::{Form, Setting, settings};
 pub use syntax::Strictness;
 pub use trace::{Origin, SourceText, Traced, Untraced};
 pub use watch::{Update, Watch, WatchError};

@@ -49,9 +49,8 @@ impl CountsReader {
 }
 
 fn read(counts: &PerCpuArray<MapData, [u64; COUNTS]>, port: u16) -> Result<PortCounts, SteerError> {
-    let per_cpu = counts
-        .get(&u32::from(port), 0)
-        .map_err(|source| SteerError::Map { map: "counts", source })?;
+    let per_cpu =
+        counts.get(&u32::from(port), 0).map_err(|source| SteerError::Map { map: "counts", source })?;
     let mut sum = [0_u64; COUNTS];
     for cpu in per_cpu.iter() {
         for (total, value) in sum.iter_mut().zip(cpu) {

@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn frames_are_in_the_first_bucket_that_holds_them() {
         let residence = Residence::default();
-        residence.record(Duration::from_nanos(1_000), 3);
+        residence.record(Duration::from_micros(1), 3);
         residence.record(Duration::from_nanos(1_001), 2);
         residence.record(Duration::from_secs(1), 1);
         let counts = residence.counts();

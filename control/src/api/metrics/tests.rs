@@ -78,14 +78,15 @@ fn read(text: &str) -> BTreeMap<String, Told> {
             told(&mut families, rest, |told, kind| kind.clone_into(&mut told.kind));
         } else {
             let (series, value) = line.rsplit_once(' ').unwrap();
-            let (name, labels) = series.split_once('{').map_or((series, ""), |(name, rest)| {
-                (name, rest.strip_suffix('}').unwrap())
-            });
+            let (name, labels) = series
+                .split_once('{')
+                .map_or((series, ""), |(name, rest)| (name, rest.strip_suffix('}').unwrap()));
             let family = ["_bucket", "_sum", "_count"]
                 .iter()
                 .find_map(|suffix| name.strip_suffix(suffix).filter(|name| families.contains_key(*name)))
                 .unwrap_or(name);
-            let told = families.get_mut(family).unwrap_or_else(|| panic!("{line}: told before its HELP and TYPE"));
+            let told =
+                families.get_mut(family).unwrap_or_else(|| panic!("{line}: told before its HELP and TYPE"));
             let names = labels.split("\",").filter(|label| !label.is_empty());
             told.labels.extend(names.map(|label| label.split('=').next().unwrap().to_owned()));
             let before = told.series.insert(series.to_owned(), value.parse().unwrap());
@@ -107,8 +108,22 @@ fn the_metrics_pass_for_well_named() {
         assert_eq!(told.kind == "counter", name.ends_with("_total"), "{name} is a {}", told.kind);
         let words: Vec<&str> = name.split('_').collect();
         let unwanted = [
-            "counter", "gauge", "histogram", "summary", "count", "sum", "bucket", "milliseconds", "ms",
-            "microseconds", "minutes", "hours", "kilobytes", "megabytes", "percent", "bits",
+            "counter",
+            "gauge",
+            "histogram",
+            "summary",
+            "count",
+            "sum",
+            "bucket",
+            "milliseconds",
+            "ms",
+            "microseconds",
+            "minutes",
+            "hours",
+            "kilobytes",
+            "megabytes",
+            "percent",
+            "bits",
         ];
         assert!(!words.iter().any(|word| unwanted.contains(word)), "{name}");
         for label in &told.labels {
@@ -128,8 +143,19 @@ fn nothing_in_them_grows_with_what_pods_do() {
     };
     let families = read(&Exposition::Prometheus.write(measures()).unwrap());
     let bounded = [
-        "change", "direction", "kind", "le", "limit", "outcome", "pod", "reason", "ring", "subject", "version",
-        "way", "worker",
+        "change",
+        "direction",
+        "kind",
+        "le",
+        "limit",
+        "outcome",
+        "pod",
+        "reason",
+        "ring",
+        "subject",
+        "version",
+        "way",
+        "worker",
     ];
     assert!(labels(&families).iter().eq(bounded), "{:?}", labels(&families));
     // `pod` says whether one is known, never which.
@@ -160,7 +186,10 @@ fn values_are_told_as_they_are() {
     }
     let open = Exposition::OpenMetrics.write(measures()).unwrap();
     assert!(open.ends_with("# EOF\n") && open.contains("# TYPE podgate_drop_packets counter\n"), "{open}");
-    assert_eq!(Exposition::for_accept("application/openmetrics-text;version=1.0.0,*/*"), Exposition::OpenMetrics);
+    assert_eq!(
+        Exposition::for_accept("application/openmetrics-text;version=1.0.0,*/*"),
+        Exposition::OpenMetrics
+    );
     assert_eq!(Exposition::for_accept("*/*"), Exposition::Prometheus);
 }
 
