@@ -26,6 +26,7 @@ use super::{History, HomeError, Paths, PinsError, PreflightError, RunOptions};
 use crate::compile::Compiler;
 use crate::net::{MarkRule, NetError, Netlink};
 use crate::service::Translator;
+use crate::source::SourceHandle;
 
 /// Events on their way from the workers.
 const EVENTS: usize = 8192;
@@ -84,6 +85,7 @@ impl Gateway {
     /// Loads, attaches and starts everything but ports and policy: nothing passes yet.
     pub(super) async fn start(
         options: RunOptions,
+        source: SourceHandle,
         paths: &Paths,
         netlink: &Netlink,
     ) -> Result<Arc<Self>, StartError> {
@@ -180,8 +182,9 @@ impl Gateway {
         let revalidation = thread.map_err(|source| StartError::Thread { source })?;
         let (history, state) = (History::new(), Mutex::new(state));
         let (epochs, _) = tokio::sync::watch::channel(0);
+        let started = now;
         let gateway =
-            Self { options, shared, quota, counters, history, revalidation, epochs, started: now, state };
+            Self { options, source, shared, quota, counters, history, revalidation, epochs, started, state };
         Ok(Arc::new(gateway))
     }
 

@@ -13,10 +13,12 @@ mod flow_table;
 mod flows;
 mod gateway_args;
 mod instance;
+mod kubernetes_args;
 mod lab;
 mod observe;
 mod policy;
 mod run;
+mod source_status;
 mod status;
 mod survey;
 mod table;
@@ -147,7 +149,10 @@ fn told(error: &anyhow::Error) -> String {
 
 fn log_to_stderr(format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("PODGATE_LOG").unwrap_or_else(|_| {
-        tracing_subscriber::EnvFilter::new("info,aya=warn,netlink_proto=error,netlink_packet_route=error")
+        tracing_subscriber::EnvFilter::new(
+            // What kube has to say of requests that fail, the source of objects says once and better.
+            "info,aya=warn,kube_client=off,kube_runtime=off,netlink_proto=error,netlink_packet_route=error",
+        )
     });
     let logs =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
