@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use podgate_control::api::Readiness;
+use podgate_control::source::SourceKind;
 use podgate_netns_tests::manifest::{deny_ingress, policy};
 use podgate_netns_tests::space::finish;
 use podgate_netns_tests::traffic::{DENIED_AFTER, Reach, Server, ping, reach, reach_within};
@@ -58,7 +59,7 @@ fn probes_tell_what_is_in_force_and_what_is_held_back() {
     assert!(code == 200 && ready.ready && ready.reasons.is_empty(), "{ready:?}");
     assert_eq!(ready.epoch, gateway.instance.status().epoch);
     let source = ready.source.expect("a source");
-    assert!(source.kind == "directory" && source.synced && source.told.is_none(), "{source:?}");
+    assert!(source.kind == SourceKind::Manifests && source.synced && source.told.is_none(), "{source:?}");
 
     // The last good state stays in force: still ready, and it says that this is not the newest.
     gateway.write("policies.yaml", "kind: NetworkPolicy\napiVersion: networking.k8s.io/v1\n");
@@ -72,7 +73,7 @@ fn probes_tell_what_is_in_force_and_what_is_held_back() {
     assert!(text.starts_with("ready: snapshot ") && text.contains("NOT SYNCED"), "{text}");
     assert_eq!(ask(&node, "/healthz", "*/*").0, 200);
     let metrics = scrape(&node);
-    assert_eq!(metrics["podgate_source_synced{kind=\"directory\"}"], 0.0);
+    assert_eq!(metrics["podgate_source_synced{kind=\"manifests\"}"], 0.0);
     assert_eq!(metrics["podgate_alarms{subject=\"manifests\"}"], 1.0);
     assert_eq!(metrics["podgate_alarms{subject=\"workers\"}"], 0.0);
     assert_eq!(metrics["podgate_ready"], 1.0);

@@ -25,7 +25,7 @@ use crate::compile::{CompileError, Compiler, Limits, Locality, PortAssignment, S
 use crate::model::Cluster;
 use crate::net::{MarkRule, PodEnd};
 use crate::service::{ServiceNote, Translator};
-use crate::source::{Background, Loaded};
+use crate::source::{Background, Loaded, SourceHandle, SourceStatus};
 
 /// Snapshots kept to name what older events were decided by.
 const SNAPSHOTS_KEPT: usize = 16;
@@ -51,6 +51,8 @@ pub enum PublishError {
 /// A running gateway.
 pub struct Gateway {
     pub(super) options: RunOptions,
+    /// Where the objects come from, and how that is.
+    pub(super) source: SourceHandle,
     pub(super) shared: Arc<Shared>,
     /// What each owner of flows may have.
     pub(super) quota: Quota,
@@ -159,6 +161,11 @@ impl Gateway {
     /// Past and coming events.
     pub fn history(&self) -> &History {
         &self.history
+    }
+
+    /// How the source of the objects is.
+    pub fn source_status(&self) -> SourceStatus {
+        self.source.status()
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

@@ -13,6 +13,7 @@ use podgate_flowtable::Time;
 use super::gateway::{Gateway, State};
 use super::in_force::held_back;
 use crate::api::{Liveness, Readiness, SourceState};
+use crate::source::{SourceKind, SourceStatus};
 
 /// The control loop turns once a second; a compilation of a large cluster takes a few.
 const CONTROL_SILENT: Duration = Duration::from_mins(1);
@@ -48,6 +49,7 @@ impl Gateway {
     /// Whether policy is in force, and how current it is.
     pub fn readiness(&self) -> Readiness {
         let now = worker::now();
+        let source = self.source_status();
         let state = self.state();
         let mut reasons = Vec::new();
         if state.published.is_none() {
@@ -66,8 +68,8 @@ impl Gateway {
             ready: reasons.is_empty(),
             reasons,
             epoch: state.snapshots.back().map(|snapshot| snapshot.epoch.0),
-            source: Some(source(&state)),
-            warnings: state.alarms.values().flatten().cloned().collect(),
+            warnings: state.alarms.values().flatten().cloned().chain(source.alarms()).collect(),
+            source: Some(source_state(&state, &source)),
         }
     }
 
@@ -77,15 +79,19 @@ impl Gateway {
     }
 }
 
-/// Where policy comes from. What is in force is not what the source says now while it cannot be read, or
+/// Where policy comes from. What is in force is not what the source says now while that cannot be read, or
 /// what was read cannot be compiled.
-pub(super) fn source(state: &State) -> SourceState {
-    let told = held_back(state).into_iter().next();
+pub(super) fn source_state(state: &State, source: &SourceStatus) -> SourceState {
+    let is_current = match source.kind {
+        SourceKind::Manifests => state.published.is_some(),
+        SourceKind::Kubernetes => source.is_current(),
+    };
+    let held_back = held_back(state).into_iter().next();
     SourceState {
-        kind: "directory".into(),
-        synced: told.is_none() && state.published.is_some(),
-        last_contact_seconds: None,
-        told,
+        kind: source.kind,
+        synced: is_current && held_back.is_none(),
+        last_contact_seconds: source.last_contact_seconds,
+        told: held_back.or_else(|| source.alarms().into_iter().next().filter(|_| !is_current)),
     }
 }
 

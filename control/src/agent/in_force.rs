@@ -39,6 +39,11 @@ impl Gateway {
         self.status()
     }
 
+    /// Whether anything is.
+    pub(super) fn is_in_force(&self) -> bool {
+        self.state().in_force.is_some()
+    }
+
     fn has_in_force(&self, wanted: &api::Wanted) -> bool {
         let state = self.state();
         let is_recent =

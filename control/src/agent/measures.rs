@@ -37,9 +37,11 @@ impl Gateway {
         let residence = residence.fold(ResidenceCounts::default(), |sum, counts| sum.plus(&counts));
         let now = worker::now();
         let rejudged = self.revalidation.totals();
+        let source = self.source_status();
         let state = self.state();
         let mut alarms: BTreeMap<_, _> = SUBJECTS.into_iter().map(|subject| (subject, 0)).collect();
         alarms.extend(state.alarms.iter().map(|(subject, alarms)| (*subject, alarms.len())));
+        alarms.insert("source", source.alarms().len());
         let bound = state.ports.iter().filter(|port| port.bound.is_some()).count() as u64;
         let snapshot = state.snapshots.back();
         Measures {
@@ -74,7 +76,7 @@ impl Gateway {
             events_lost: self.shared.events.lost(),
             workers: self.gauges.iter().map(|gauges| worker_measures(gauges, now)).collect(),
             alarms,
-            source: health::source(&state),
+            source: health::source_state(&state, &source),
             process: process(),
         }
     }

@@ -25,6 +25,7 @@
 //! in_force   what the policy in force was compiled from
 //! pod_starts     how long new pods wait for their policy
 //! publish_times  how long changes took to be in force
+//! feed       where the objects come from
 //! history    events with names, kept for a while and passed on
 //! supervise  the loop: manifests, links, signals, the clock
 //! detach     taking everything down
@@ -33,6 +34,7 @@
 mod bpffs;
 mod carry;
 mod detach;
+mod feed;
 mod flow_options;
 mod flows;
 mod follow;

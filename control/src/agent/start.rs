@@ -28,6 +28,7 @@ use super::{History, HomeError, Paths, PinsError, PreflightError, RunOptions};
 use crate::compile::Compiler;
 use crate::net::{MarkRule, NetError, Netlink};
 use crate::service::Translator;
+use crate::source::SourceHandle;
 
 /// Events on their way from the workers.
 const EVENTS: usize = 8192;
@@ -86,6 +87,7 @@ impl Gateway {
     /// Loads, attaches and starts everything but ports and policy: nothing passes yet.
     pub(super) async fn start(
         options: RunOptions,
+        source: SourceHandle,
         paths: &Paths,
         netlink: &Netlink,
     ) -> Result<Arc<Self>, StartError> {
@@ -186,6 +188,7 @@ impl Gateway {
         let (epochs, _) = tokio::sync::watch::channel(0);
         Ok(Arc::new(Self {
             options,
+            source,
             shared,
             quota,
             counters,

@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::source::SourceKind;
+
 /// Where policy comes from, and how current it is.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct SourceState {
-    /// `directory`, `kubernetes`.
-    pub kind: String,
+    /// What it is.
+    pub kind: SourceKind,
     /// Whether what is in force is what the source says now, as far as the gateway can tell.
     pub synced: bool,
     /// Seconds since the source was last heard of, where that means something.
@@ -64,7 +66,7 @@ impl std::fmt::Display for Readiness {
         }
         if let Some(source) = &self.source {
             let state = if source.synced { "synced" } else { "NOT SYNCED" };
-            write!(f, "source {}: {state}", source.kind)?;
+            write!(f, "source {}: {state}", source.kind.word())?;
             if let Some(seconds) = source.last_contact_seconds {
                 write!(f, ", last heard of {seconds:.0} s ago")?;
             }

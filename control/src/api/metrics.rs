@@ -149,7 +149,7 @@ fn about(measures: &Measures, out: &mut Families<'_>) -> fmt::Result {
     })?;
     out.gauge("podgate_ready", "Whether /readyz says that the gateway is ready.", flag(measures.ready))?;
     let source = &measures.source;
-    let kind = [("kind", source.kind.as_str())];
+    let kind = [("kind", source.kind.word())];
     out.gauges(
         "podgate_source_synced",
         "Whether the policy in force is what its source says now; the last good one is in force otherwise.",

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory};
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, Id};
 
 use super::Cli;
 use crate::source::{Form, Place, Problem, Setting, SourceError, SourceText, Untraced, is_similar, settings};
@@ -104,6 +104,8 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Result<Layered, Refusal> {
     for option in &options {
         let key = option.get_long().unwrap_or_default();
         let in_file = file.as_ref().and_then(|file| file.find(key));
+        // A flag or variable for another source of policy counts before the file's.
+        let in_file = in_file.filter(|_| !is_ruled_out(run(&command), option, &told));
         let origin = match (told.value_source(option.get_id().as_str()), in_file) {
             (Some(ValueSource::CommandLine), _) => Origin::Flag,
             (Some(ValueSource::EnvVariable), _) => {
@@ -140,6 +142,20 @@ fn first_look(command: &Command, arguments: &[OsString]) -> Option<ArgMatches> {
         ("config", config) => config.subcommand_matches("show").cloned(),
         _ => None,
     }
+}
+
+/// Whether flags or environment say an option that excludes this one.
+fn is_ruled_out(run: &Command, option: &Arg, told: &ArgMatches) -> bool {
+    let is_said = |id: &Id| {
+        let source = told.value_source(id.as_str());
+        id != option.get_id() && matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+    };
+    let exclusive = run.get_groups().cloned().filter_map(|mut group| (!group.is_multiple()).then_some(group));
+    exclusive
+        .collect::<Vec<_>>()
+        .iter()
+        .map(|group| group.get_args().collect::<Vec<_>>())
+        .any(|members| members.contains(&option.get_id()) && members.into_iter().any(is_said))
 }
 
 fn as_arguments(option: &Arg, setting: &Setting) -> Vec<OsString> {

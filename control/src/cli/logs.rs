@@ -4,8 +4,9 @@ use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 /// What libraries say of every message that they do not know is nobody's concern. Only naming them in --log
-/// brings it back.
-const QUIET: &str = "aya=warn,netlink_proto=error,netlink_packet_route=error";
+/// brings it back. What kube has to say of requests that fail, the source of objects says once and better.
+const QUIET: &str =
+    "aya=warn,kube_client=off,kube_runtime=off,netlink_proto=error,netlink_packet_route=error";
 
 /// How to log to stderr.
 #[derive(Debug, Args)]

@@ -4,9 +4,10 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::gateway_args::{GatewayArgs, OnExitArg};
+use super::kubernetes_args::KubernetesArgs;
 use super::survey::refused;
 use super::{Outcome, block_on};
 use crate::agent::{self, RunError, RunOptions};
@@ -15,7 +16,10 @@ use crate::source::Workloads;
 /// Run the gateway on an existing bridge, until told to end.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  podgate run --bridge cni0 --manifests /etc/podgate/manifests --cpus 1\n\n\
+    group = ArgGroup::new("source").required(true),
+    after_help = "Examples:\n  podgate run --bridge cni0 --kubernetes\n  \
+    podgate run --bridge cni0 --kubeconfig /etc/podgate/kubeconfig --node \"$HOSTNAME\"\n  \
+    podgate run --bridge cni0 --manifests /etc/podgate/manifests --cpus 1\n\n\
     Every veth port of the bridge is guarded; a pod is found by the addresses at its end of the veth.\n\
     When told to end, the guard stays up (--on-exit hold): nothing passes until a gateway runs again,\n\
     or 'podgate detach' opens the wire."
@@ -29,7 +33,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "DEVICE", env = "PODGATE_BRIDGE")]
     bridge: String,
     /// A file or directory of Kubernetes manifests, watched; may be given again.
-    #[arg(long, required = true, value_name = "PATH", env = "PODGATE_MANIFESTS")]
+    #[arg(long, group = "source", value_name = "PATH", env = "PODGATE_MANIFESTS")]
     manifests: Vec<PathBuf>,
     /// The instance's name.
     #[arg(long, default_value = "default", value_name = "NAME", env = "PODGATE_NAME")]
@@ -47,6 +51,8 @@ pub(super) struct RunArgs {
     #[arg(long, hide = true)]
     workloads: bool,
     #[command(flatten)]
+    kubernetes: KubernetesArgs,
+    #[command(flatten)]
     on_exit: OnExitArg,
     #[command(flatten)]
     gateway: GatewayArgs,
@@ -55,13 +61,15 @@ pub(super) struct RunArgs {
 impl RunArgs {
     /// What the gateway is told.
     pub(super) fn options(self) -> RunOptions {
+        let options = self.gateway.options(self.name, self.bridge, self.manifests);
         RunOptions {
+            kubernetes: self.kubernetes.options(&options.name, options.node.clone()),
             except: self.except,
             pod_ips: self.pod_ips,
             on_exit: self.on_exit.on_exit,
             listen: self.listen,
             workloads: if self.workloads { Workloads::Replicas } else { Workloads::Ignored },
-            ..self.gateway.options(self.name, self.bridge, self.manifests)
+            ..options
         }
     }
 }

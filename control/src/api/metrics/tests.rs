@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::*;
 use crate::api::{Direction, FlowTableStatus, ProcessMeasures, SourceState};
+use crate::source::SourceKind;
 
 fn measures() -> Measures {
     let found = Distribution { buckets: vec![(0.001, 3), (0.5, 2), (f64::INFINITY, 1)], sum_seconds: 7.25 };
@@ -45,7 +46,7 @@ fn measures() -> Measures {
         workers: vec![worker.clone(), worker],
         alarms: [("manifests", 0), ("ports", 2)].into(),
         source: SourceState {
-            kind: "directory".into(),
+            kind: SourceKind::Kubernetes,
             synced: true,
             last_contact_seconds: Some(1.5),
             told: None,

@@ -89,6 +89,16 @@ fn a_flag_counts_before_the_file_and_that_before_the_default() {
 }
 
 #[test]
+fn a_flag_for_another_source_of_policy_counts_before_the_files() {
+    let file = file("bridge: cni0\nkubernetes: true\nworkers: 2\n");
+    let layered = parsed(&file, &["run", "--manifests", "/c"]);
+    let Chosen::Run(args) = Cli::from_arg_matches(&layered.matches).unwrap().command else { panic!() };
+    let options = args.options();
+    assert!(options.kubernetes.is_none() && options.workers == 2, "{options:?}");
+    assert_eq!(options.manifests, [PathBuf::from("/c")]);
+}
+
+#[test]
 fn mistakes_are_told_with_line_value_and_remedy() {
     assert_eq!(
         wrong("bridge: cni0\nworker: 2\n"),
