@@ -8,10 +8,11 @@ use std::time::{Duration, SystemTime};
 use podgate_dataplane::counters::Counters;
 use podgate_dataplane::policy::{EndpointKind, Handovers};
 use podgate_dataplane::snapshot::Snapshot;
-use podgate_dataplane::steer::{SteerConfig, SteerError, Steering};
-use podgate_dataplane::worker::{self, Shared, Worker, WorkerReport};
+use podgate_dataplane::steer::{CountsReader, SteerConfig, SteerError, Steering};
+use podgate_dataplane::worker::{self, Shared, Worker, WorkerGauges, WorkerReport};
 use podgate_flowtable::{Addr, Epoch, Quota, Time};
 
+use super::health::Pulse;
 use super::history::{self, Clocks};
 use super::in_force::InForce;
 use super::owners::Owners;
@@ -24,7 +25,7 @@ use crate::compile::{CompileError, Compiler, Limits, Locality, PortAssignment, S
 use crate::model::Cluster;
 use crate::net::{MarkRule, PodEnd};
 use crate::service::{ServiceNote, Translator};
-use crate::source::{Background, Loaded};
+use crate::source::{Background, Loaded, SourceHandle, SourceStatus};
 
 /// Snapshots kept to name what older events were decided by.
 const SNAPSHOTS_KEPT: usize = 16;
@@ -50,15 +51,25 @@ pub enum PublishError {
 /// A running gateway.
 pub struct Gateway {
     pub(super) options: RunOptions,
+    /// Where the objects come from, and how that is.
+    pub(super) source: SourceHandle,
     pub(super) shared: Arc<Shared>,
     /// What each owner of flows may have.
     pub(super) quota: Quota,
     pub(super) counters: Vec<Arc<Counters>>,
+    /// What each worker tells.
+    pub(super) gauges: Vec<Arc<WorkerGauges>>,
+    /// What the steering counted.
+    pub(super) steered: CountsReader,
+    /// The control loop's.
+    pub(super) pulse: Pulse,
     pub(super) history: History,
     pub(super) revalidation: Revalidation,
     /// Told of every snapshot that is put in force, by its number.
     pub(super) epochs: tokio::sync::watch::Sender<u32>,
     pub(super) started: Time,
+    /// The same by the wall clock.
+    pub(super) started_at: SystemTime,
     pub(super) state: Mutex<State>,
 }
 
@@ -152,6 +163,11 @@ impl Gateway {
     /// Past and coming events.
     pub fn history(&self) -> &History {
         &self.history
+    }
+
+    /// How the source of the objects is.
+    pub fn source_status(&self) -> SourceStatus {
+        self.source.status()
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

@@ -14,6 +14,8 @@
 //! memory     how much of it there is
 //! gateway    what it then does
 //! status     how it is
+//! health     whether it lives, and is ready
+//! measures   it in numbers, for monitoring
 //! table      the flow table in numbers
 //! follow     ports, as they come, go and change
 //! revalidate what a change of policy means for live flows
@@ -23,6 +25,7 @@
 //! in_force   what the policy in force was compiled from
 //! pod_starts     how long new pods wait for their policy
 //! publish_times  how long changes took to be in force
+//! feed       where the objects come from
 //! history    events with names, kept for a while and passed on
 //! supervise  the loop: manifests, links, signals, the clock
 //! detach     taking everything down
@@ -31,13 +34,16 @@
 mod bpffs;
 mod carry;
 mod detach;
+mod feed;
 mod flow_options;
 mod flows;
 mod follow;
 mod gateway;
+mod health;
 mod history;
 mod home;
 mod in_force;
+mod measures;
 mod memory;
 mod options;
 mod owners;

@@ -1,12 +1,13 @@
 //! What a gateway is told.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use podgate_dataplane::snapshot::Switches;
 use podgate_dataplane::steer::Fallback;
 
 use super::FlowOptions;
-use crate::source::{Strictness, Workloads};
+use crate::source::{KubernetesOptions, Strictness, Workloads};
 
 /// What happens to the guard when the gateway is told to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
@@ -39,6 +40,8 @@ pub struct RunOptions {
     pub except: Vec<String>,
     /// Files and directories of manifests.
     pub manifests: Vec<PathBuf>,
+    /// The API server that the objects come from, in the place of manifests.
+    pub kubernetes: Option<KubernetesOptions>,
     /// Whether workloads stand for pods. On a node they do not: its cluster tells its pods.
     pub workloads: Workloads,
     /// How addresses and CIDRs in them are judged.
@@ -69,6 +72,8 @@ pub struct RunOptions {
     pub min_gso_bytes: u32,
     /// Where instances keep their files.
     pub run_dir: PathBuf,
+    /// Where probes and metrics are answered; nowhere where `None`.
+    pub listen: Option<SocketAddr>,
 }
 
 impl RunOptions {
@@ -79,6 +84,7 @@ impl RunOptions {
             bridge: bridge.into(),
             except: Vec::new(),
             manifests,
+            kubernetes: None,
             workloads: Workloads::Ignored,
             strictness: Strictness::default(),
             pod_ips: None,
@@ -94,6 +100,7 @@ impl RunOptions {
             heavy_pps: 20_000,
             min_gso_bytes: 88,
             run_dir: PathBuf::from(super::paths::RUN_DIR),
+            listen: None,
         }
     }
 }

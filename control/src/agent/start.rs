@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use podgate_dataplane::counters::Counters;
 use podgate_dataplane::departures::Departures;
@@ -15,6 +16,7 @@ use podgate_flowtable::{Config as FlowConfig, ConfigError, FlowTable, FragmentTa
 
 use super::carry::{self, Carried, CarryError, Origin};
 use super::gateway::{Gateway, PublishError, STALE, State};
+use super::health::Pulse;
 use super::owners::Owners;
 use super::pod_starts::PodStarts;
 use super::ports::PortTable;
@@ -26,6 +28,7 @@ use super::{History, HomeError, Paths, PinsError, PreflightError, RunOptions};
 use crate::compile::Compiler;
 use crate::net::{MarkRule, NetError, Netlink};
 use crate::service::Translator;
+use crate::source::SourceHandle;
 
 /// Events on their way from the workers.
 const EVENTS: usize = 8192;
@@ -84,6 +87,7 @@ impl Gateway {
     /// Loads, attaches and starts everything but ports and policy: nothing passes yet.
     pub(super) async fn start(
         options: RunOptions,
+        source: SourceHandle,
         paths: &Paths,
         netlink: &Netlink,
     ) -> Result<Arc<Self>, StartError> {
@@ -151,6 +155,8 @@ impl Gateway {
             let maps = steering.socket_maps()?;
             workers.push(Worker::start(config, maps, move || GateJudge::new(shared, own, sweeps))?);
         }
+        let gauges = workers.iter().map(|worker| Arc::clone(worker.gauges())).collect();
+        let (steered, pulse) = (steering.counts_reader()?, Pulse::new(worker::now()));
         let hash_seed = u64::from_ne_bytes(draw()?);
         let service_seed = service_seed(&paths.service_key())?;
         let state = State {
@@ -182,9 +188,22 @@ impl Gateway {
         let revalidation = thread.map_err(|source| StartError::Thread { source })?;
         let (history, state) = (History::new(), Mutex::new(state));
         let (epochs, _) = tokio::sync::watch::channel(0);
-        let gateway =
-            Self { options, shared, quota, counters, history, revalidation, epochs, started: now, state };
-        Ok(Arc::new(gateway))
+        Ok(Arc::new(Self {
+            options,
+            source,
+            shared,
+            quota,
+            counters,
+            gauges,
+            steered,
+            pulse,
+            history,
+            revalidation,
+            epochs,
+            started: now,
+            started_at: SystemTime::now(),
+            state,
+        }))
     }
 
     fn steer_config(

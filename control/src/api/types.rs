@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::FlowTableStatus;
+use crate::source::SourceStatus;
 
 /// Forwarded or dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, clap::ValueEnum)]
@@ -265,6 +266,9 @@ pub struct Status {
     pub last_change: Option<ChangeReport>,
     /// Events that were lost because nobody could take them in time.
     pub events_lost: u64,
+    /// Where the objects come from, and how that is.
+    #[serde(default)]
+    pub source: SourceStatus,
     /// What a person should know now: bad manifests, displaced programs, ports without a pod.
     pub alarms: Vec<String>,
     /// Guarded devices.

@@ -6,7 +6,7 @@ use std::io::Write;
 use clap::{Args, ValueEnum};
 
 use super::instance::InstanceArgs;
-use super::{Outcome, block_on, table};
+use super::{Outcome, block_on, source_status, table};
 use crate::api::{ChangeReport, Client, FlowTableStatus, FragmentCounts, QuotaUse, Status, TimeToPolicy};
 
 /// How results are printed.
@@ -53,6 +53,7 @@ fn render(status: &Status) -> String {
         ),
         _ => "no snapshot in force yet: every frame is dropped\n".to_owned(),
     });
+    text.push_str(&source_status::render(&status.source));
     if let Some(within) = status.publish_p99_ms {
         text.push_str(&format!("99 of 100 changes were in force within {within:.1} ms of being seen\n"));
     }
