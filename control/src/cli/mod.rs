@@ -4,6 +4,7 @@
 //! usage or input. Errors go to stderr and say what to do.
 
 mod check;
+mod cni;
 mod connectivity;
 mod detach;
 mod diff;
@@ -62,6 +63,7 @@ enum Command {
     Diff(diff::DiffArgs),
     Explain(explain::ExplainArgs),
     Verify(verify::VerifyArgs),
+    Cni(cni::CniArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:\n  podgate completions bash > /etc/bash_completion.d/podgate")]
     Completions {
@@ -107,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Diff(args) => diff::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Cni(args) => cni::run(args),
         Command::Responder(args) => return lab::respond(&args),
         Command::Nameserver(args) => return lab::serve_names(&args),
         Command::Completions { shell } => {
