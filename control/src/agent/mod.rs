@@ -4,6 +4,8 @@
 //! options    what it is told
 //! flow_options  what the flow table is made from
 //! paths      where it keeps things
+//! attachments  what runtimes tell of pods
+//! cni        runtimes at the door
 //! bpffs      where pins can be, so that they outlive the gateway
 //! home       which bridge an instance guards, and no other
 //! preflight  what must be so before anything is touched
@@ -28,8 +30,10 @@
 //! detach     taking everything down
 //! ```
 
+mod attachments;
 mod bpffs;
 mod carry;
+mod cni;
 mod detach;
 mod flow_options;
 mod flows;
@@ -54,6 +58,7 @@ mod supervise;
 mod table;
 mod trunk;
 
+pub use cni::{Door, Question};
 pub use detach::{DetachError, DetachReport, LockError, detach};
 pub use flow_options::{FlowCapacity, FlowOptions, NoCapacity};
 pub use flows::FlowReader;

@@ -5,6 +5,7 @@
 //! /run/podgate/<name>/home          which bridge it guards
 //! /run/podgate/<name>/api.sock      the local socket, root only
 //! /run/podgate/<name>/flows.bin     flows on their way over a restart
+//! /run/podgate/<name>/attachments.json  what runtimes have told of pods
 //! /run/podgate/<name>/trunk.netns   the trunk's gateway side lives in this namespace
 //! /sys/fs/bpf/podgate/<name>/       pins; under /run/podgate/bpf where there is no bpffs
 //! ```
@@ -98,6 +99,11 @@ impl Paths {
     /// Flows on their way over a restart.
     pub(super) fn flows(&self) -> PathBuf {
         self.dir().join("flows.bin")
+    }
+
+    /// What runtimes have told of pods.
+    pub(super) fn attachments(&self) -> PathBuf {
+        self.dir().join("attachments.json")
     }
 
     /// Locked by the gateway that runs.

@@ -72,9 +72,8 @@ pub struct Installed {
 /// Copies `program` to the node and puts our entry in the configuration that runtimes take: the first one by
 /// name. What is there already is brought up to date.
 pub fn install(places: &Places, program: &Path, settings: &Settings) -> Result<Installed, InstallError> {
-    let configuration = match configurations(&places.conf_dir)?.into_iter().next() {
-        Some(first) => first,
-        None => return Err(InstallError::NoConfiguration { directory: places.conf_dir.clone() }),
+    let Some(configuration) = configurations(&places.conf_dir)?.into_iter().next() else {
+        return Err(InstallError::NoConfiguration { directory: places.conf_dir.clone() });
     };
     // Found good before anything is written.
     let change = change(&configuration, &settings.entry())?;
