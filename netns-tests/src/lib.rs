@@ -10,6 +10,7 @@
 //! manifest   what Kubernetes would say of those pods
 //! program    the podgate program: run it, ask it
 //! gateway    `podgate run` on a node, taken down at the end
+//! cni        what a container runtime does, with real plugins
 //! lab        `podgate lab up`, taken down at the end
 //! events     what `podgate observe --follow` says, awaited
 //! wait       conditions, awaited
@@ -27,6 +28,7 @@
 
 pub mod capture;
 pub mod cases;
+pub mod cni;
 pub mod events;
 pub mod footprint;
 pub mod foreign;

@@ -51,8 +51,8 @@ struct Told<'a> {
 
 impl CniError {
     /// Of that kind, with that sentence.
-    pub fn new(code: Code, message: impl ToString) -> Self {
-        Self { code, message: message.to_string() }
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
     }
 
     /// As it is written to standard output.

@@ -61,5 +61,5 @@ fn told(kind: &LinkKind) -> String {
 
 fn gone_or_io(error: &NetError) -> CniError {
     let code = if error.is_gone() { Code::UnknownContainer } else { Code::Io };
-    CniError::new(code, error)
+    CniError::new(code, error.to_string())
 }
