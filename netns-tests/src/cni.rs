@@ -102,8 +102,13 @@ impl Added {
     /// The device outside that leads to the container: of those that the result names, the last.
     pub fn device(&self) -> String {
         let interfaces = self.result["interfaces"].as_array().into_iter().flatten();
-        let outside = interfaces.filter(|interface| interface["sandbox"].as_str().is_none_or(str::is_empty));
-        outside.last().and_then(|interface| interface["name"].as_str()).expect("a device outside").to_owned()
+        let mut outside =
+            interfaces.filter(|interface| interface["sandbox"].as_str().is_none_or(str::is_empty));
+        outside
+            .next_back()
+            .and_then(|interface| interface["name"].as_str())
+            .expect("a device outside")
+            .to_owned()
     }
 
     /// The pod that it is, to send from and to.

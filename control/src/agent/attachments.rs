@@ -67,6 +67,8 @@ impl Attachments {
 
     /// Another one, or the same anew.
     pub(super) fn put(&mut self, attachment: Attachment) {
+        // A device leads to one interface: what was told of it before is over.
+        self.known.retain(|_, known| known.device_index != attachment.device_index);
         self.known.insert(attachment.name.clone(), attachment);
         self.save();
     }
@@ -205,6 +207,8 @@ mod tests {
         assert_eq!(attachments.forget_gone(|device| device == 1), 1);
         assert_eq!(all(&attachments), ["a"]);
         assert_eq!(attachments.pod_at(1), None);
+        attachments.put(attachment("n", "e", Some("x/e"), 1));
+        assert_eq!((all(&attachments), attachments.pod_at(1)), (vec!["e"], "x/e".parse().ok()));
     }
 
     #[test]

@@ -223,9 +223,10 @@ impl Gateway {
         self.state().attachments.forget_all_but(there)
     }
 
-    /// Devices that are gone take along what was told of them.
-    pub(super) fn forget_gone(&self, is_there: impl Fn(u32) -> bool) {
-        self.state().attachments.forget_gone(is_there);
+    /// Devices that are gone take along what was told of them. Returns whether policy has to be put in force
+    /// anew: an address that one of several had may be lent to the other now.
+    pub(super) fn forget_gone(&self, is_there: impl Fn(u32) -> bool) -> bool {
+        self.state().attachments.forget_gone(is_there) > 0
     }
 
     /// Why no pod could be added now; `None` if one could.

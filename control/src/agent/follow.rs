@@ -99,7 +99,7 @@ impl<'a> Follow<'a> {
             }
         }
         let gone = |index: &u32| !links.iter().any(|link| link.index == *index);
-        gateway.forget_gone(|index| !gone(&index));
+        changed |= gateway.forget_gone(|index| !gone(&index));
         let left = guarded.into_iter().filter(gone).chain(others.iter().map(|link| link.index));
         for index in left.collect::<Vec<_>>() {
             changed |= self.let_go(gateway, index).await;
