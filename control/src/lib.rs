@@ -13,12 +13,14 @@
 //! verify   what policies must allow and deny, and whether they do
 //! agent    attach, publish, supervise
 //! api      the local socket: status, events and flows
+//! cni      the CNI plugin, and how it gets on a node
 //! cli      one file a command
 //! ```
 
 pub mod agent;
 pub mod api;
 pub mod cli;
+pub mod cni;
 pub mod compile;
 pub mod dns;
 pub mod lab;

@@ -31,6 +31,16 @@ struct Trouble {
     set_down: bool,
 }
 
+/// Why a device is not guarded.
+pub(super) enum Unguarded {
+    /// It is not there.
+    Gone,
+    /// It is none that is to be guarded.
+    NoPort,
+    /// It could not be; in a sentence.
+    Trouble(String),
+}
+
 impl<'a> Follow<'a> {
     /// Those of the bridge with that ifindex, but for devices of these names.
     pub(super) fn new(netlink: &'a Netlink, bridge: u32, except: &[String]) -> Self {
@@ -89,11 +99,34 @@ impl<'a> Follow<'a> {
             }
         }
         let gone = |index: &u32| !links.iter().any(|link| link.index == *index);
+        changed |= gateway.forget_gone(|index| !gone(&index));
         let left = guarded.into_iter().filter(gone).chain(others.iter().map(|link| link.index));
         for index in left.collect::<Vec<_>>() {
             changed |= self.let_go(gateway, index).await;
         }
         changed
+    }
+
+    /// Looks at a device at once and guards it, whatever events of it are still under way. Returns the pod's
+    /// end, where it can be seen, and whether policy has to be put in force anew.
+    pub(super) async fn look_at(
+        &mut self,
+        gateway: &Gateway,
+        index: u32,
+    ) -> Result<(Option<PodEnd>, bool), Unguarded> {
+        let link = self.port(index).await?;
+        let changed = self.guard(gateway, &link).await;
+        Ok((self.guarded_end(gateway, &link).await?, changed))
+    }
+
+    /// That a device is guarded. Returns the pod's end, where it can be seen.
+    pub(super) async fn is_guarded(
+        &self,
+        gateway: &Gateway,
+        index: u32,
+    ) -> Result<Option<PodEnd>, Unguarded> {
+        let link = self.port(index).await?;
+        self.guarded_end(gateway, &link).await
     }
 
     /// Looks at these ports anew. The kernel tells of a pod's addresses, but not of its MAC address.
@@ -119,6 +152,25 @@ impl<'a> Follow<'a> {
 
     fn is_port(&self, link: &Link) -> bool {
         link.master == Some(self.bridge) && link.kind == LinkKind::Veth && !self.except.contains(&link.name)
+    }
+
+    async fn port(&self, index: u32) -> Result<Link, Unguarded> {
+        match self.netlink.link(index).await {
+            Ok(link) if self.is_port(&link) => Ok(link),
+            Ok(_) => Err(Unguarded::NoPort),
+            Err(error) if error.is_gone() => Err(Unguarded::Gone),
+            Err(error) => Err(Unguarded::Trouble(error.to_string())),
+        }
+    }
+
+    async fn guarded_end(&self, gateway: &Gateway, link: &Link) -> Result<Option<PodEnd>, Unguarded> {
+        if !gateway.guarded().contains(&link.index) {
+            let trouble = self.troubles.get(&link.index).map(|trouble| trouble.told.clone());
+            return Err(Unguarded::Trouble(
+                trouble.unwrap_or_else(|| format!("{} is not guarded", link.name)),
+            ));
+        }
+        Ok(self.netlink.pod_end(link).await.ok().flatten())
     }
 
     /// Guards a port, or looks at it again.

@@ -4,6 +4,8 @@
 //! options    what it is told
 //! flow_options  what the flow table is made from
 //! paths      where it keeps things
+//! attachments  what runtimes tell of pods
+//! cni        runtimes at the door
 //! bpffs      where pins can be, so that they outlive the gateway
 //! home       which bridge an instance guards, and no other
 //! preflight  what must be so before anything is touched
@@ -31,8 +33,10 @@
 //! detach     taking everything down
 //! ```
 
+mod attachments;
 mod bpffs;
 mod carry;
+mod cni;
 mod detach;
 mod feed;
 mod flow_options;
@@ -60,6 +64,7 @@ mod supervise;
 mod table;
 mod trunk;
 
+pub use cni::{Door, Question};
 pub use detach::{DetachError, DetachReport, LockError, detach};
 pub use flow_options::{FlowCapacity, FlowOptions, NoCapacity};
 pub use flows::FlowReader;

@@ -14,6 +14,7 @@ use podgate_dataplane::steer::{Lane, SteerConfig, SteerError, Steering};
 use podgate_dataplane::worker::{self, GateJudge, Shared, Worker, WorkerConfig, WorkerError};
 use podgate_flowtable::{Config as FlowConfig, ConfigError, FlowTable, FragmentTable};
 
+use super::attachments::Attachments;
 use super::carry::{self, Carried, CarryError, Origin};
 use super::gateway::{Gateway, PublishError, STALE, State};
 use super::health::Pulse;
@@ -171,6 +172,7 @@ impl Gateway {
             revision: None,
             in_force: None,
             node_addresses: Vec::new(),
+            attachments: Attachments::open(paths),
             owners,
             snapshots: VecDeque::new(),
             next_epoch: 1,

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::carry;
+use super::cni;
 use super::detach::{DetachError, InstanceLock, LockError, remove_files, take_down};
 use super::follow::{self, Follow};
 use super::gateway::{Gateway, Lost};
@@ -149,7 +150,8 @@ async fn guard(
     } else {
         tracing::warn!("there is no policy yet: nothing passes until the Kubernetes API has been read");
     }
-    let server = api::serve(&paths.socket(), Arc::clone(&gateway))?;
+    let (door, mut visitors) = cni::door();
+    let server = api::serve(&paths.socket(), Arc::clone(&gateway), door)?;
     tokio::pin!(server);
     gateway.settle().map_err(StartError::from)?;
     if let Err(error) = carry::forget(&paths.flows()) {
@@ -184,6 +186,10 @@ async fn guard(
                     gateway.set_alarms("manifests", vec![told.into()]);
                 }
             },
+            Some(asked) = visitors.next() => {
+                cni::answer(&gateway, &mut follow, asked, &mut visitors).await;
+                gateway.set_alarms("ports", follow.alarms());
+            }
             event = monitor.next() => match event {
                 Some(event) => {
                     let changed = now();
@@ -262,7 +268,7 @@ fn note(loaded: &Loaded) {
     }
 }
 
-fn put_in_force(gateway: &Gateway, changed: Time) {
+pub(super) fn put_in_force(gateway: &Gateway, changed: Time) {
     match gateway.publish(changed) {
         Ok(()) => gateway.set_alarms("compile", Vec::new()),
         Err(error) => {

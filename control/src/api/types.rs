@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::FlowTableStatus;
+use super::{Attachment, FlowTableStatus};
 use crate::source::SourceStatus;
 
 /// Forwarded or dropped.
@@ -154,6 +154,9 @@ pub struct PortStatus {
     /// the gateway started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_to_policy_ms: Option<f64>,
+    /// What the runtime has told of it through podgate-cni; absent where it has told nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cni: Option<Attachment>,
     /// Frames taken up to the trunk.
     pub lifted: u64,
     /// Frames put down from it.

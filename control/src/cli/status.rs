@@ -7,7 +7,9 @@ use clap::{Args, ValueEnum};
 
 use super::instance::InstanceArgs;
 use super::{Outcome, block_on, source_status, table};
-use crate::api::{ChangeReport, Client, FlowTableStatus, FragmentCounts, QuotaUse, Status, TimeToPolicy};
+use crate::api::{
+    ChangeReport, Client, FlowTableStatus, FragmentCounts, PortStatus, QuotaUse, Status, TimeToPolicy,
+};
 
 /// How results are printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -77,7 +79,7 @@ fn render(status: &Status) -> String {
         .map(|port| {
             [
                 port.device.clone(),
-                port.pod.clone().unwrap_or_else(|| "(no known pod)".into()),
+                behind(port),
                 port.addresses.join(" "),
                 port.forwarded.to_string(),
                 port.drops.values().sum::<u64>().to_string(),
@@ -107,6 +109,16 @@ fn render(status: &Status) -> String {
         .collect();
     text.push_str(&table::render(["WORKER", "CPU", "ALIVE", "FRAMES", "RING DROPS"], &workers));
     text
+}
+
+/// The pod at a port, or who it is to be.
+fn behind(port: &PortStatus) -> String {
+    let told = port.cni.as_ref().and_then(|told| told.pod.as_ref());
+    match (&port.pod, told) {
+        (Some(pod), _) => pod.clone(),
+        (None, Some(told)) => format!("(closed: {told}, not known yet)"),
+        (None, None) => "(no known pod)".into(),
+    }
 }
 
 fn flows(status: &Status) -> String {

@@ -6,6 +6,7 @@
 //! sink     counts datagrams
 //! stamped  numbered datagrams: which were sent when, which came
 //! talker   says single bytes, hears others
+//! spinner  sends without rest, from before it can
 //! blast    sends many
 //! ping     loss and round-trip times
 //! iperf    iperf3, its JSON read
@@ -19,6 +20,7 @@ mod ping;
 mod probe;
 mod server;
 mod sink;
+mod spinner;
 mod stamped;
 mod talker;
 
@@ -31,6 +33,7 @@ pub use probe::{
 };
 pub use server::Server;
 pub use sink::Sink;
+pub use spinner::{Ear, Means, Spinner};
 pub use stamped::{Passage, Stamped};
 pub use talker::Talker;
 
