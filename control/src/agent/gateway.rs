@@ -12,6 +12,7 @@ use podgate_dataplane::steer::{SteerConfig, SteerError, Steering};
 use podgate_dataplane::worker::{self, Shared, Worker, WorkerReport};
 use podgate_flowtable::{Addr, Epoch, Quota, Time};
 
+use super::fencing::Fencing;
 use super::history::{self, Clocks};
 use super::in_force::InForce;
 use super::owners::Owners;
@@ -59,6 +60,8 @@ pub struct Gateway {
     /// Told of every snapshot that is put in force, by its number.
     pub(super) epochs: tokio::sync::watch::Sender<u32>,
     pub(super) started: Time,
+    /// What closes new pods until they are guarded.
+    pub(super) fence: Fencing,
     pub(super) state: Mutex<State>,
 }
 

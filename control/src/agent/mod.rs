@@ -15,6 +15,7 @@
 //! gateway    what it then does
 //! status     how it is
 //! table      the flow table in numbers
+//! fencing    new pods closed until they are guarded
 //! follow     ports, as they come, go and change
 //! revalidate what a change of policy means for live flows
 //! carry      flows over a restart
@@ -31,6 +32,7 @@
 mod bpffs;
 mod carry;
 mod detach;
+mod fencing;
 mod flow_options;
 mod flows;
 mod follow;
@@ -61,7 +63,7 @@ pub use gateway::{Gateway, PublishError};
 pub use history::History;
 pub(crate) use history::{Clocks, record};
 pub use home::HomeError;
-pub use options::{OnExit, RunOptions, ServiceMode};
+pub use options::{FenceMode, OnExit, RunOptions, ServiceMode};
 pub use paths::{NameError, Paths, PinsError, check_name, list_instances};
 pub use preflight::PreflightError;
 pub use start::StartError;

@@ -14,6 +14,7 @@ use podgate_dataplane::worker::{self, GateJudge, Shared, Worker, WorkerConfig, W
 use podgate_flowtable::{Config as FlowConfig, ConfigError, FlowTable, FragmentTable};
 
 use super::carry::{self, Carried, CarryError, Origin};
+use super::fencing::Fencing;
 use super::gateway::{Gateway, PublishError, STALE, State};
 use super::owners::Owners;
 use super::pod_starts::PodStarts;
@@ -24,6 +25,7 @@ use super::secret::{draw, draw_mark, draw_secret};
 use super::trunk::{self, Trunk};
 use super::{History, HomeError, Paths, PinsError, PreflightError, RunOptions};
 use crate::compile::Compiler;
+use crate::fence::FenceError;
 use crate::net::{MarkRule, NetError, Netlink};
 use crate::service::Translator;
 
@@ -52,6 +54,9 @@ pub enum StartError {
     /// There is no place for pins.
     #[error(transparent)]
     Pins(#[from] PinsError),
+    /// New pods cannot be closed.
+    #[error(transparent)]
+    Fence(#[from] FenceError),
     /// A worker could not start.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -180,8 +185,19 @@ impl Gateway {
         let revalidation = thread.map_err(|source| StartError::Thread { source })?;
         let (history, state) = (History::new(), Mutex::new(state));
         let (epochs, _) = tokio::sync::watch::channel(0);
-        let gateway =
-            Self { options, shared, quota, counters, history, revalidation, epochs, started: now, state };
+        let fence = Fencing::default();
+        let gateway = Self {
+            options,
+            shared,
+            quota,
+            counters,
+            history,
+            revalidation,
+            epochs,
+            started: now,
+            fence,
+            state,
+        };
         Ok(Arc::new(gateway))
     }
 

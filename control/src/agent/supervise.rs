@@ -10,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::carry;
 use super::detach::{DetachError, InstanceLock, LockError, remove_files, take_down};
+use super::fencing;
 use super::follow::{self, Follow};
 use super::gateway::{Gateway, Lost};
 use super::home::Home;
@@ -23,6 +24,8 @@ use crate::source::{Directory, Loaded, SourceError, Untraced, Update, Watch, Wat
 const EVENTS_EVERY: Duration = Duration::from_millis(20);
 /// How often the order of programs and the workers' lives are looked at.
 const VERIFY_EVERY: Duration = Duration::from_secs(1);
+/// How often the kernel is asked whether anything of nft's has changed.
+const LOOK_AT_FENCE_EVERY: Duration = Duration::from_millis(250);
 
 /// Why a gateway did not start, or ended with something left to do.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +140,7 @@ async fn guard(
     home.settle(paths, &options.name).map_err(StartError::from)?;
     // Before the first look at the ports, so that no change falls between.
     let mut monitor = Monitor::start()?;
+    let fence = fencing::plan(&options).await.map_err(StartError::from)?;
     let mut follow = Follow::new(netlink, bridge, &options.except);
     let ends = follow.ends().await?;
     follow::check(&ends).map_err(StartError::from)?;
@@ -144,6 +148,11 @@ async fn guard(
 
     let gateway = Gateway::start(options, paths, netlink).await?;
     gateway.adopt(&ends).map_err(StartError::from)?;
+    let others = match &fence {
+        Some(plan) if plan.closes_other_bridges() => follow.ports_of_others().await,
+        _ => Vec::new(),
+    };
+    gateway.raise_fence(paths, fence, &ends, others).await?;
     for end in &ends {
         gateway.take_up(end).map_err(StartError::from)?;
     }
@@ -151,6 +160,7 @@ async fn guard(
     note(&loaded);
     gateway.set_manifests(loaded, now());
     gateway.publish(now()).map_err(StartError::from)?;
+    follow.settle_fence(&gateway).await;
     let server = api::serve(&paths.socket(), Arc::clone(&gateway))?;
     tokio::pin!(server);
     gateway.settle().map_err(StartError::from)?;
@@ -163,6 +173,8 @@ async fn guard(
     events.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut verify = interval(VERIFY_EVERY);
     verify.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut fence_looks = interval(LOOK_AT_FENCE_EVERY);
+    fence_looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watching = true;
     let ended = loop {
         tokio::select! {
@@ -189,6 +201,7 @@ async fn guard(
                 None => break Err(RunError::MonitorEnded),
             },
             _ = events.tick() => gateway.drain_events(),
+            _ = fence_looks.tick() => gateway.look_at_fence().await,
             _ = verify.tick() => {
                 gateway.forget_clients();
                 if let Err(error) = gateway.change_mark() {

@@ -4,6 +4,7 @@
 //! types    what is said, as JSON
 //! table    the flow table in numbers
 //! policy   the compiled policy in numbers
+//! fence    what closes new pods
 //! flow     flows as they are told, and which are wanted
 //! in_force the objects that it decides by
 //! server   HTTP over the instance's unix socket
@@ -22,6 +23,7 @@
 //! | `DELETE /v1/flows?state=CLOSE` | how many were forgotten, a [`Flushed`] |
 
 mod client;
+mod fence;
 mod flow;
 mod in_force;
 mod policy;
@@ -31,6 +33,7 @@ mod table;
 mod types;
 
 pub use client::{Client, ClientError};
+pub use fence::FenceStatus;
 pub use flow::{FlowFilter, FlowNumber, FlowRecord, Flushed, NotOne, ProtocolName, STATES};
 pub use in_force::{InForce, PolicyPlace, Wanted};
 pub use policy::{Compilation, EnforceTimes, LimitUse, PolicyStats};

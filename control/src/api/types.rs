@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::FlowTableStatus;
+use super::{FenceStatus, FlowTableStatus};
 
 /// Forwarded or dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, clap::ValueEnum)]
@@ -222,6 +222,9 @@ pub struct Status {
     pub uptime_seconds: f64,
     /// `closed` or `open`.
     pub fallback: String,
+    /// What closes new pods until they are guarded; absent where nothing does (`--fallback open`, `--fence off`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<FenceStatus>,
     /// `hold` or `detach`.
     pub on_exit: String,
     /// Number of the snapshot in force; absent before the first.

@@ -4,6 +4,7 @@
 //! server   answers on a port with the pod's name
 //! probe    can this pod reach that port?
 //! sink     counts datagrams
+//! spinner  sends frames without a pause, and counts them where they must not come
 //! stamped  numbered datagrams: which were sent when, which came
 //! talker   says single bytes, hears others
 //! blast    sends many
@@ -19,6 +20,7 @@ mod ping;
 mod probe;
 mod server;
 mod sink;
+mod spinner;
 mod stamped;
 mod talker;
 
@@ -31,6 +33,7 @@ pub use probe::{
 };
 pub use server::Server;
 pub use sink::Sink;
+pub use spinner::{Spinner, Watcher};
 pub use stamped::{Passage, Stamped};
 pub use talker::Talker;
 
