@@ -13,6 +13,7 @@ use podgate_dataplane::worker::{self, Shared, Worker, WorkerGauges, WorkerReport
 use podgate_flowtable::{Addr, Epoch, Quota, Time};
 
 use super::attachments::Attachments;
+use super::fencing::Fencing;
 use super::health::Pulse;
 use super::history::{self, Clocks};
 use super::in_force::InForce;
@@ -71,6 +72,8 @@ pub struct Gateway {
     pub(super) started: Time,
     /// The same by the wall clock.
     pub(super) started_at: SystemTime,
+    /// What closes new pods until they are guarded.
+    pub(super) fence: Fencing,
     pub(super) state: Mutex<State>,
 }
 

@@ -19,6 +19,7 @@
 //! health     whether it lives, and is ready
 //! measures   it in numbers, for monitoring
 //! table      the flow table in numbers
+//! fencing    new pods closed until they are guarded
 //! follow     ports, as they come, go and change
 //! revalidate what a change of policy means for live flows
 //! carry      flows over a restart
@@ -39,6 +40,7 @@ mod carry;
 mod cni;
 mod detach;
 mod feed;
+mod fencing;
 mod flow_options;
 mod flows;
 mod follow;
@@ -72,7 +74,7 @@ pub use gateway::{Gateway, PublishError};
 pub use history::History;
 pub(crate) use history::{Clocks, record};
 pub use home::HomeError;
-pub use options::{OnExit, RunOptions, ServiceMode};
+pub use options::{FenceMode, OnExit, RunOptions, ServiceMode};
 pub use paths::{NameError, Paths, PinsError, check_name, list_instances};
 pub use preflight::PreflightError;
 pub use start::StartError;

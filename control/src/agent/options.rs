@@ -29,6 +29,16 @@ pub enum ServiceMode {
     Off,
 }
 
+/// Whether veths that are not guarded are closed by a rule in the kernel, where the fallback is closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum FenceMode {
+    /// They are, from before the first port is guarded until the gateway is detached.
+    #[default]
+    On,
+    /// A new veth is open until it is guarded.
+    Off,
+}
+
 /// Everything `podgate run` can be told.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
@@ -58,6 +68,8 @@ pub struct RunOptions {
     pub on_exit: OnExit,
     /// What happens without a live worker.
     pub fallback: Fallback,
+    /// Whether new veths are closed until they are guarded.
+    pub fence: FenceMode,
     /// Who translates Services.
     pub services: ServiceMode,
     /// Switches of the step.
@@ -93,6 +105,7 @@ impl RunOptions {
             cpus: Vec::new(),
             on_exit: OnExit::Hold,
             fallback: Fallback::Closed,
+            fence: FenceMode::On,
             services: ServiceMode::On,
             switches: Switches::default(),
             flows: FlowOptions::default(),

@@ -16,6 +16,7 @@ use podgate_flowtable::{Config as FlowConfig, ConfigError, FlowTable, FragmentTa
 
 use super::attachments::Attachments;
 use super::carry::{self, Carried, CarryError, Origin};
+use super::fencing::Fencing;
 use super::gateway::{Gateway, PublishError, STALE, State};
 use super::health::Pulse;
 use super::owners::Owners;
@@ -27,6 +28,7 @@ use super::secret::{draw, draw_mark, draw_secret, service_seed};
 use super::trunk::{self, Trunk};
 use super::{History, HomeError, Paths, PinsError, PreflightError, RunOptions};
 use crate::compile::Compiler;
+use crate::fence::FenceError;
 use crate::net::{MarkRule, NetError, Netlink};
 use crate::service::Translator;
 use crate::source::SourceHandle;
@@ -56,6 +58,9 @@ pub enum StartError {
     /// There is no place for pins.
     #[error(transparent)]
     Pins(#[from] PinsError),
+    /// New pods cannot be closed.
+    #[error(transparent)]
+    Fence(#[from] FenceError),
     /// A worker could not start.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -190,6 +195,7 @@ impl Gateway {
         let revalidation = thread.map_err(|source| StartError::Thread { source })?;
         let (history, state) = (History::new(), Mutex::new(state));
         let (epochs, _) = tokio::sync::watch::channel(0);
+        let fence = Fencing::default();
         Ok(Arc::new(Self {
             options,
             source,
@@ -204,6 +210,7 @@ impl Gateway {
             epochs,
             started: now,
             started_at: SystemTime::now(),
+            fence,
             state,
         }))
     }

@@ -74,6 +74,7 @@ impl Gateway {
                 Fallback::Open => "open",
             }
             .into(),
+            fence: self.fence.status(),
             on_exit: match options.on_exit {
                 OnExit::Hold => "hold",
                 OnExit::Detach => "detach",

@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::carry;
 use super::cni;
 use super::detach::{DetachError, InstanceLock, LockError, remove_files, take_down};
+use super::fencing;
 use super::follow::{self, Follow};
 use super::gateway::{Gateway, Lost};
 use super::home::Home;
@@ -24,6 +25,8 @@ use crate::source::{AccessError, Feed, Loaded, SourceError, Untraced, Update, Wa
 const EVENTS_EVERY: Duration = Duration::from_millis(20);
 /// How often the order of programs and the workers' lives are looked at.
 const VERIFY_EVERY: Duration = Duration::from_secs(1);
+/// How often the kernel is asked whether anything of nft's has changed.
+const LOOK_AT_FENCE_EVERY: Duration = Duration::from_millis(250);
 
 /// Why a gateway did not start, or ended with something left to do.
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +135,7 @@ async fn guard(
     home.settle(paths, &options.name).map_err(StartError::from)?;
     // Before the first look at the ports, so that no change falls between.
     let mut monitor = Monitor::start()?;
+    let fence = fencing::plan(&options).await.map_err(StartError::from)?;
     let mut follow = Follow::new(netlink, bridge, &options.except);
     let ends = follow.ends().await?;
     follow::check(&ends).map_err(StartError::from)?;
@@ -139,6 +143,11 @@ async fn guard(
 
     let gateway = Gateway::start(options, feed.handle(), paths, netlink).await?;
     gateway.adopt(&ends).map_err(StartError::from)?;
+    let others = match &fence {
+        Some(plan) if plan.closes_other_bridges() => follow.ports_of_others().await,
+        _ => Vec::new(),
+    };
+    gateway.raise_fence(paths, fence, &ends, others).await?;
     for end in &ends {
         gateway.take_up(end).map_err(StartError::from)?;
     }
@@ -150,6 +159,7 @@ async fn guard(
     } else {
         tracing::warn!("there is no policy yet: nothing passes until the Kubernetes API has been read");
     }
+    follow.settle_fence(&gateway).await;
     let (door, mut visitors) = cni::door();
     let server = api::serve(&paths.socket(), Arc::clone(&gateway), door)?;
     tokio::pin!(server);
@@ -166,6 +176,8 @@ async fn guard(
     events.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut verify = interval(VERIFY_EVERY);
     verify.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut fence_looks = interval(LOOK_AT_FENCE_EVERY);
+    fence_looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watching = true;
     let ended = loop {
         if gateway.is_in_force()
@@ -201,6 +213,7 @@ async fn guard(
                 None => break Err(RunError::MonitorEnded),
             },
             _ = events.tick() => gateway.drain_events(),
+            _ = fence_looks.tick() => gateway.look_at_fence().await,
             _ = verify.tick() => {
                 gateway.beat();
                 gateway.forget_clients();

@@ -4,6 +4,7 @@
 //! types    what is said, as JSON
 //! table    the flow table in numbers
 //! policy   the compiled policy in numbers
+//! fence    what closes new pods
 //! flow     flows as they are told, and which are wanted
 //! cni      what podgate-cni asks
 //! in_force the objects that it decides by
@@ -30,6 +31,7 @@
 
 mod client;
 mod cni;
+mod fence;
 mod flow;
 mod health;
 mod in_force;
@@ -44,6 +46,7 @@ mod types;
 
 pub use client::{Client, ClientError};
 pub use cni::{Attachment, AttachmentName, CniAnswer, CniReadiness, CniRefusal, Forgotten, ValidAttachments};
+pub use fence::FenceStatus;
 pub use flow::{FlowFilter, FlowNumber, FlowRecord, Flushed, NotOne, ProtocolName, STATES};
 pub use health::{Liveness, Readiness, SourceState};
 pub use in_force::{InForce, PolicyInForce, PolicyPlace, Wanted};

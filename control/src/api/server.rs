@@ -71,6 +71,7 @@ pub fn serve(
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(10);
 
 async fn status(State(gateway): State<Arc<Gateway>>, Query(wanted): Query<Wanted>) -> Response {
+    gateway.count_at_fence().await;
     Json(gateway.when_in_force(&wanted, IN_FORCE_WITHIN).await).into_response()
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attachment, FlowTableStatus};
+use super::{Attachment, FenceStatus, FlowTableStatus};
 use crate::source::SourceStatus;
 
 /// Forwarded or dropped.
@@ -226,6 +226,9 @@ pub struct Status {
     pub uptime_seconds: f64,
     /// `closed` or `open`.
     pub fallback: String,
+    /// What closes new pods until they are guarded; absent where nothing does (`--fallback open`, `--fence off`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<FenceStatus>,
     /// `hold` or `detach`.
     pub on_exit: String,
     /// Number of the snapshot in force; absent before the first.
