@@ -208,18 +208,6 @@ pub enum LabError {
     /// What is to be changed is not what it should be.
     #[error(transparent)]
     Edit(#[from] EditError),
-    /// An attempt could not be made.
-    #[error("{from} to {to}: cannot {what}: {source}")]
-    Probe {
-        /// Who.
-        from: String,
-        /// To whom.
-        to: String,
-        /// What was to be done.
-        what: &'static str,
-        /// Why not.
-        source: std::io::Error,
-    },
     /// The gateway cannot be asked.
     #[error(transparent)]
     Client(#[from] ClientError),
