@@ -6,6 +6,7 @@ use podgate_dataplane::snapshot::Switches;
 use podgate_dataplane::steer::Fallback;
 
 use super::FlowOptions;
+use crate::service::ServiceMode;
 use crate::source::{Strictness, Workloads};
 
 /// What happens to the guard when the gateway is told to end.
@@ -16,16 +17,6 @@ pub enum OnExit {
     Hold,
     /// It is taken down; the wire is open.
     Detach,
-}
-
-/// Who makes a Service's address a backend's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
-pub enum ServiceMode {
-    /// The gateway, at the client's port: policy judges the backend.
-    #[default]
-    On,
-    /// Others (kube-proxy), behind the client's port: its egress policy sees the Service's address.
-    Off,
 }
 
 /// Everything `podgate run` can be told.
