@@ -22,11 +22,11 @@ use super::pod_starts::PodStarts;
 use super::ports::{Noted, PortTable};
 use super::publish_times::PublishTimes;
 use super::revalidate::Revalidation;
-use super::{History, RunOptions, ServiceMode};
+use super::{History, RunOptions};
 use crate::compile::{CompileError, Compiler, Limits, Locality, PortAssignment, Settings, Sizes, Work};
 use crate::model::Cluster;
 use crate::net::{MarkRule, PodEnd};
-use crate::service::{ServiceNote, Translator};
+use crate::service::{ServiceMode, ServiceNote, Translator};
 use crate::source::{Background, Loaded, SourceHandle, SourceStatus};
 
 /// Snapshots kept to name what older events were decided by.

@@ -74,7 +74,7 @@ pub use gateway::{Gateway, PublishError};
 pub use history::History;
 pub(crate) use history::{Clocks, record};
 pub use home::HomeError;
-pub use options::{FenceMode, OnExit, RunOptions, ServiceMode};
+pub use options::{FenceMode, OnExit, RunOptions};
 pub use paths::{NameError, Paths, PinsError, check_name, list_instances};
 pub use preflight::PreflightError;
 pub use start::StartError;

@@ -7,6 +7,7 @@ use podgate_dataplane::snapshot::Switches;
 use podgate_dataplane::steer::Fallback;
 
 use super::FlowOptions;
+use crate::service::ServiceMode;
 use crate::source::{KubernetesOptions, Strictness, Workloads};
 
 /// What happens to the guard when the gateway is told to end.
@@ -17,16 +18,6 @@ pub enum OnExit {
     Hold,
     /// It is taken down; the wire is open.
     Detach,
-}
-
-/// Who makes a Service's address a backend's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
-pub enum ServiceMode {
-    /// The gateway, at the client's port: policy judges the backend.
-    #[default]
-    On,
-    /// Others (kube-proxy), behind the client's port: its egress policy sees the Service's address.
-    Off,
 }
 
 /// Whether veths that are not guarded are closed by a rule in the kernel, where the fallback is closed.

@@ -7,7 +7,8 @@ use podgate_dataplane::snapshot::Switches;
 use podgate_dataplane::steer::Fallback;
 
 use super::flow_args::FlowArgs;
-use crate::agent::{FenceMode, OnExit, RunOptions, ServiceMode};
+use crate::agent::{FenceMode, OnExit, RunOptions};
+use crate::service::ServiceMode;
 use crate::source::Strictness;
 
 #[derive(Clone, Debug, Args)]
