@@ -31,7 +31,7 @@ const SAVE_AFTER: Duration = Duration::from_millis(250);
 /// Of so many times what writing takes, it takes one at most.
 const SAVE_SHARE: u32 = 20;
 /// How long the first news are waited for, if there is nothing to go on with until then.
-const FIRST_WITHIN: Duration = Duration::from_secs(10);
+const FIRST_WITHIN: Duration = Duration::from_secs(5);
 
 /// The objects of a Kubernetes cluster, followed. Dropping it ends that.
 #[derive(Debug)]
