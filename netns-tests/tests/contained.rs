@@ -8,7 +8,9 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use podgate_netns_tests::space::finish;
-use podgate_netns_tests::traffic::{DENIED_AFTER, Reach, Server, reach, reach_within};
+use podgate_netns_tests::traffic::{
+    ALLOWED_WITHIN, Conversation, DENIED_AFTER, Reach, Server, reach, reach_within,
+};
 use podgate_netns_tests::{Gateway, Node, Turn, eventually, wait_until};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -105,6 +107,9 @@ fn a_container_with_those_capabilities_guards_and_the_next_one_takes_over() {
     let effective = u64::from_str_radix(effective, 16).expect("a number");
     assert_eq!(effective.count_ones() as usize, capabilities().len(), "{status}");
 
+    let mut conversation = Conversation::open(client, web, 80);
+    assert!(conversation.exchange(ALLOWED_WITHIN));
+
     // A pod of the DaemonSet goes: what it pinned stays, and pods are closed.
     first.end(Signal::SIGTERM);
     assert_eq!(reach_within(client, web, 80, DENIED_AFTER), Reach::TimedOut);
@@ -112,6 +117,7 @@ fn a_container_with_those_capabilities_guards_and_the_next_one_takes_over() {
     let second = Container::start(&gateway);
     wait_until("the next container is ready", SOON, guards);
     assert_eq!(reach(client, web, 80), Reach::Connected);
+    assert!(conversation.exchange(ALLOWED_WITHIN), "it lives on");
     // A crash, too.
     second.end(Signal::SIGKILL);
     assert_eq!(reach_within(client, web, 80, DENIED_AFTER), Reach::TimedOut);
