@@ -7,13 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::thread::panicking;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::Client;
 use crate::space::finish;
-use crate::{Node, Space, eventually, wait_until};
+use crate::{Node, Space, wait_until};
 
 /// How long either may take to be ready: some seconds on a machine with nothing else to do.
 const READY_WITHIN: Duration = Duration::from_secs(90);
@@ -65,13 +63,14 @@ impl ApiServer {
         self.client = Some(client);
     }
 
-    /// Ends the server; etcd keeps what there is.
+    /// Ends the server, without ceremony: told to end, it would wait a minute for its watches to. etcd keeps
+    /// what there is.
     #[track_caller]
-    pub fn end(&mut self, signal: Signal) {
+    pub fn end(&mut self) {
         self.client = None;
         let mut child = self.server.take().expect("it runs");
-        kill(Pid::from_raw(child.id().cast_signed()), signal).expect("it runs");
-        eventually("the API server ends", READY_WITHIN, || child.try_wait().expect("our child"));
+        child.kill().expect("our child");
+        child.wait().expect("our child");
     }
 
     /// Lets nothing more pass between the server and anybody: connections stay open, and silent.

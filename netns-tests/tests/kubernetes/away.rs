@@ -39,7 +39,7 @@ fn a_restart_of_the_api_server_changes_nothing_until_something_does() {
     scene.admit_only("db", ONLY_WEB);
     let gateway = Gateway::of_api(&scene.node, &scene.api, &[]);
     scene.until_open("shop/web", "it is the peer");
-    scene.api.end(Signal::SIGKILL);
+    scene.api.end();
     until_away(&gateway);
     holds(&scene, "while it is away");
     let status = gateway.instance.status();
@@ -86,7 +86,7 @@ fn a_gateway_restarted_while_the_api_server_is_away_enforces_the_last_state() {
     wait_until("the state is saved", WITHIN, || {
         std::fs::read_to_string(gateway.saved()).is_ok_and(|text| text.contains("\"NetworkPolicy\""))
     });
-    scene.api.end(Signal::SIGTERM);
+    scene.api.end();
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         gateway.end(signal);
         gateway.launch();
@@ -105,7 +105,7 @@ fn a_gateway_that_has_never_read_anything_lets_nothing_pass_until_it_has() {
     let _turn = Turn::shared();
     let mut scene = Scene::new();
     scene.admit_only("db", ONLY_WEB);
-    scene.api.end(Signal::SIGTERM);
+    scene.api.end();
     let mut gateway = Gateway::prepare_of_api(&scene.node, &scene.api, &[]);
     gateway.launch();
     wait_until("every port is guarded", WITHIN, || {
@@ -129,7 +129,7 @@ fn a_damaged_copy_lets_nothing_pass_and_is_told() {
     scene.admit_only("db", ONLY_WEB);
     let mut gateway = Gateway::of_api(&scene.node, &scene.api, &[]);
     wait_until("the state is saved", WITHIN, || gateway.saved().exists());
-    scene.api.end(Signal::SIGTERM);
+    scene.api.end();
     gateway.end(Signal::SIGTERM);
     let half = std::fs::read(gateway.saved()).expect("it was saved");
     std::fs::write(gateway.saved(), &half[..half.len() / 2]).expect("a file");
