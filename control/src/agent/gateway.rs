@@ -94,6 +94,8 @@ pub(super) struct State {
     /// Each worker's last sign of life, and how many looks have found the same.
     pub(super) silent: Vec<(u64, u32)>,
     pub(super) cluster: Arc<Cluster>,
+    /// Whether `cluster` has been read at all.
+    pub(super) has_objects: bool,
     /// What the manifests of `cluster` tell besides.
     pub(super) background: Arc<Background>,
     /// The revision of the overlay that they were read with.
@@ -267,9 +269,15 @@ impl Gateway {
             state.pod_starts.follow(&state.cluster, &loaded.cluster, noticed);
         }
         state.cluster = Arc::new(loaded.cluster);
+        state.has_objects = true;
         state.background = Arc::new(loaded.background);
         state.revision = loaded.revision;
         state.ports.unsettled(&state.cluster)
+    }
+
+    /// Whether there is anything to put in force.
+    pub(super) fn has_objects(&self) -> bool {
+        self.state().has_objects
     }
 
     /// This node's addresses, from the next [`Gateway::publish`] on. Returns whether they differ.

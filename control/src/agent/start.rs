@@ -173,6 +173,7 @@ impl Gateway {
             workers,
             silent: Vec::new(),
             cluster: Arc::default(),
+            has_objects: false,
             background: Arc::default(),
             revision: None,
             in_force: None,

@@ -282,6 +282,11 @@ fn note(loaded: &Loaded) {
 }
 
 pub(super) fn put_in_force(gateway: &Gateway, changed: Time) {
+    // Ports come and go while the API server has not been read yet; that is not the same as a cluster without
+    // anything.
+    if !gateway.has_objects() {
+        return;
+    }
     match gateway.publish(changed) {
         Ok(()) => gateway.set_alarms("compile", Vec::new()),
         Err(error) => {
