@@ -11,6 +11,7 @@
 //! program    the podgate program: run it, ask it
 //! gateway    `podgate run` on a node, taken down at the end
 //! cni        what a container runtime does, with real plugins
+//! libcni     the library that runtimes use, calling real plugins
 //! lab        `podgate lab up`, taken down at the end
 //! events     what `podgate observe --follow` says, awaited
 //! wait       conditions, awaited
@@ -35,6 +36,7 @@ pub mod foreign;
 pub mod frame;
 pub mod gateway;
 pub mod lab;
+pub mod libcni;
 pub mod manifest;
 pub mod name;
 pub mod node;
