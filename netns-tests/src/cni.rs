@@ -18,7 +18,7 @@ use crate::program::podgate;
 use crate::{Gateway, Node, Pod, Space};
 
 /// Where Debian keeps plugins.
-const DEBIANS: &str = "/usr/lib/cni";
+pub const DEBIANS: &str = "/usr/lib/cni";
 /// The newest version that Debian's plugins speak (release 1.1.1).
 const DEBIANS_NEWEST: &str = "1.0.0";
 /// Ours.
@@ -92,6 +92,11 @@ impl Container {
 }
 
 impl Added {
+    /// From a result alone.
+    pub fn of(result: Value) -> Self {
+        Self { before_ours: Value::Null, took: Vec::new(), result }
+    }
+
     /// The addresses that it was given.
     pub fn addresses(&self) -> Vec<IpAddr> {
         let ips = self.result["ips"].as_array().into_iter().flatten();
@@ -148,6 +153,11 @@ impl Network {
 
     fn of(dir: Option<TempDir>, version: &str, plugins: Vec<Value>) -> Self {
         Self { name: "podnet".into(), version: version.into(), plugins, _dir: dir }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// A node's network as a file would have it.

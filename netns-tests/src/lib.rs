@@ -11,6 +11,7 @@
 //! program    the podgate program: run it, ask it
 //! gateway    `podgate run` on a node, taken down at the end
 //! cni        what a container runtime does, with real plugins
+//! libcni     the library that runtimes use, calling real plugins
 //! lab        `podgate lab up`, taken down at the end
 //! apiserver  a real Kubernetes API server on a node, and what a user does with it
 //! events     what `podgate observe --follow` says, awaited
@@ -37,6 +38,7 @@ pub mod foreign;
 pub mod frame;
 pub mod gateway;
 pub mod lab;
+pub mod libcni;
 pub mod manifest;
 pub mod name;
 pub mod node;

@@ -7,6 +7,8 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use podgate_control::api::PortStatus;
 use podgate_netns_tests::cni::{Added, Container, Network, OURS};
+use podgate_netns_tests::foreign::{Foreign, Hook};
+use podgate_netns_tests::libcni::Runtime;
 use podgate_netns_tests::manifest::{self, policy};
 use podgate_netns_tests::node::NODE_NAME;
 use podgate_netns_tests::pod::parse_mac;
@@ -14,7 +16,7 @@ use podgate_netns_tests::program::PATIENCE;
 use podgate_netns_tests::traffic::{
     ALLOWED_WITHIN, DENIED_AFTER, Ear, Means, Reach, Server, Spinner, reach, reach_within,
 };
-use podgate_netns_tests::{Gateway, Node, Pod, Turn, wait_until};
+use podgate_netns_tests::{Gateway, Node, Pod, Turn, eventually, wait_until};
 use serde_json::json;
 
 const VERSIONS: [&str; 4] = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"];
@@ -348,6 +350,14 @@ fn check_finds_what_is_no_longer_so() {
     container.space.sh(&format!("ip addr add {v4}/16 dev eth0"));
     check().unwrap();
 
+    // Another program ahead of ours, until the gateway has put them back, within a second.
+    let (foreign, _) = eventually("it sees a program ahead of ours", PATIENCE, || {
+        let foreign = Foreign::ahead(&scene.node.space, &device, Hook::Ingress, "accept_all");
+        check().is_err_and(|failure| failure.code() == 101).then_some(foreign)
+    });
+    wait_until("podgate's are the first again", PATIENCE, || check().is_ok());
+    drop(foreign);
+
     // Another container's interface in the place of this one.
     let other = Container { space: Container::anonymous().space, ..Container::of("shop/new") };
     let failure = network.check(&scene.node, &other, &added).unwrap_err();
@@ -449,6 +459,38 @@ fn the_first_plugin_of_a_network_it_cannot_be() {
     let failure = Network::from_file(&path).add(&scene.node, &Container::anonymous()).unwrap_err();
     assert_eq!(failure.code(), 7);
     assert!(failure.message().contains("has to come after"), "{}", failure.message());
+}
+
+#[test]
+fn the_library_that_runtimes_use_starts_and_ends_pods() {
+    let _turn = Turn::shared();
+    let mut scene = Scene::with(&["shop/new"]);
+    for version in ["0.4.0", "1.0.0"] {
+        let network = scene.network(version);
+        let runtime = Runtime::with(&network);
+        let container = Container::of("shop/new");
+        let call = |command: &str| runtime.call(&scene.node, command, &container);
+        // VERSION of every plugin.
+        assert_eq!(call("validate").code, 0, "{}", call("validate").stderr);
+        let added = Added::of(runtime.add(&scene.node, &container));
+        assert_eq!(added.result["cniVersion"], version);
+        assert_eq!(scene.port(&added.device()).and_then(|port| port.pod).as_deref(), Some("shop/new"));
+        scene.obeys(&added.pod(&container));
+        assert_eq!(call("check").code, 0, "{}", call("check").stderr);
+        for _ in 0..2 {
+            assert_eq!(call("del").code, 0, "{}", call("del").stderr);
+        }
+        wait_until("its port is gone", PATIENCE, || scene.port(&added.device()).is_none());
+    }
+    scene.gateway.end(Signal::SIGTERM);
+    let whole = scene.network("1.0.0");
+    let network = whole.with_ours(&json!({"timeout": "300ms"}));
+    let runtime = Runtime::with(&network);
+    let container = Container::of("shop/new");
+    let failed = runtime.call(&scene.node, "add", &container);
+    let told = format!("no podgate gateway answers at {}", scene.gateway.socket().display());
+    assert!(failed.code == 1 && failed.stderr.contains(&told), "{}", failed.stderr);
+    assert_eq!(runtime.call(&scene.node, "del", &container).code, 0);
 }
 
 #[test]
