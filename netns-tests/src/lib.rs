@@ -10,6 +10,7 @@
 //! manifest   what Kubernetes would say of those pods
 //! program    the podgate program: run it, ask it
 //! gateway    `podgate run` on a node, taken down at the end
+//! kube_proxy the rules that kube-proxy writes
 //! lab        `podgate lab up`, taken down at the end
 //! events     what `podgate observe --follow` says, awaited
 //! wait       conditions, awaited
@@ -32,6 +33,7 @@ pub mod footprint;
 pub mod foreign;
 pub mod frame;
 pub mod gateway;
+pub mod kube_proxy;
 pub mod lab;
 pub mod manifest;
 pub mod name;

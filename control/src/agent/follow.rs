@@ -130,6 +130,7 @@ impl<'a> Follow<'a> {
             self.guard(gateway, link).await;
         }
         self.settle_fence(gateway).await;
+        gateway.tell_of_strays();
     }
 
     /// Sets up again what was set down. For the end, when the wire is to be open.
@@ -230,6 +231,7 @@ impl<'a> Follow<'a> {
                 }
             }
         }
+        gateway.tell_of_strays();
         changed
     }
 }

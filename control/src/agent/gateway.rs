@@ -12,6 +12,7 @@ use podgate_dataplane::steer::{SteerConfig, SteerError, Steering};
 use podgate_dataplane::worker::{self, Shared, Worker, WorkerReport};
 use podgate_flowtable::{Addr, Epoch, Quota, Time};
 
+use super::bindings::Bindings;
 use super::fencing::Fencing;
 use super::history::{self, Clocks};
 use super::in_force::InForce;
@@ -20,7 +21,7 @@ use super::pod_starts::PodStarts;
 use super::ports::{Noted, PortTable};
 use super::publish_times::PublishTimes;
 use super::revalidate::Revalidation;
-use super::{History, RunOptions, ServiceMode};
+use super::{History, Paths, RunOptions, ServiceMode};
 use crate::compile::{CompileError, Compiler, Limits, Locality, PortAssignment, Settings, Sizes, Work};
 use crate::model::Cluster;
 use crate::net::{MarkRule, PodEnd};
@@ -99,6 +100,8 @@ pub(super) struct State {
     pub(super) pod_starts: PodStarts,
     /// Who has the addresses of pods.
     pub(super) owners: Owners,
+    /// Which pod is behind which port, for the next gateway.
+    pub(super) bindings: Bindings,
     pub(super) hash_seed: u64,
     /// Services as the dataplane has them.
     pub(super) translator: Translator,
@@ -167,7 +170,8 @@ impl Gateway {
             match ends.iter().find(|end| end.host_index == ifindex) {
                 Some(end) => {
                     let device = state.ports.insert(id, end, None).device.clone();
-                    if let Some(pod) = state.owners.behind(ifindex) {
+                    let kept = || state.bindings.behind(ifindex, &end.host_name);
+                    if let Some(pod) = state.owners.behind(ifindex).or_else(kept) {
                         state.ports.was_of(ifindex, pod);
                     }
                     state.steering.guard(id, &device)?;
@@ -253,6 +257,13 @@ impl Gateway {
         differ
     }
 
+    /// Sets or clears the alarms about addresses that pods have given themselves.
+    pub(super) fn tell_of_strays(&self) {
+        let mut state = self.state();
+        let strays = state.ports.strays(&state.cluster);
+        state.alarm("addresses", strays);
+    }
+
     /// Sets or clears the alarms about one thing.
     pub(super) fn set_alarms(&self, about: &'static str, alarms: Vec<String>) {
         self.state().alarm(about, alarms);
@@ -321,6 +332,7 @@ impl Gateway {
             milliseconds = now.since(changed).as_secs_f64() * 1e3,
             "policy in force"
         );
+        state.bindings.keep(&Paths::new(&self.options.run_dir, &self.options.name), state.ports.formers());
         state.alarm("endpoints", alarms);
         state.alarm("services", service_notes.iter().map(ToString::to_string).collect());
         self.epochs.send_replace(epoch.0);

@@ -10,6 +10,7 @@
 //! trunk      the veth pairs that carry frames to the workers
 //! owners     which pod has which address, and since when
 //! ports      which devices are guarded, and which pod is behind each
+//! bindings   the latter, kept over a crash
 //! start      all of it loaded, attached, running
 //! memory     how much of it there is
 //! gateway    what it then does
@@ -29,6 +30,7 @@
 //! detach     taking everything down
 //! ```
 
+mod bindings;
 mod bpffs;
 mod carry;
 mod detach;

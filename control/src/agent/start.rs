@@ -13,6 +13,7 @@ use podgate_dataplane::steer::{Lane, SteerConfig, SteerError, Steering};
 use podgate_dataplane::worker::{self, GateJudge, Shared, Worker, WorkerConfig, WorkerError};
 use podgate_flowtable::{Config as FlowConfig, ConfigError, FlowTable, FragmentTable};
 
+use super::bindings::Bindings;
 use super::carry::{self, Carried, CarryError, Origin};
 use super::fencing::Fencing;
 use super::gateway::{Gateway, PublishError, STALE, State};
@@ -170,6 +171,7 @@ impl Gateway {
             in_force: None,
             node_addresses: Vec::new(),
             owners,
+            bindings: Bindings::open(paths),
             snapshots: VecDeque::new(),
             next_epoch: 1,
             published: None,

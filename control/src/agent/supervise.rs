@@ -161,6 +161,7 @@ async fn guard(
     gateway.set_manifests(loaded, now());
     gateway.publish(now()).map_err(StartError::from)?;
     follow.settle_fence(&gateway).await;
+    gateway.tell_of_strays();
     let server = api::serve(&paths.socket(), Arc::clone(&gateway))?;
     tokio::pin!(server);
     gateway.settle().map_err(StartError::from)?;
