@@ -160,6 +160,7 @@ async fn guard(
         tracing::warn!("there is no policy yet: nothing passes until the Kubernetes API has been read");
     }
     follow.settle_fence(&gateway).await;
+    gateway.tell_of_strays();
     let (door, mut visitors) = cni::door();
     let server = api::serve(&paths.socket(), Arc::clone(&gateway), door)?;
     tokio::pin!(server);
