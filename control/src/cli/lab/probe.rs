@@ -163,7 +163,8 @@ mod tests {
 
     #[test]
     fn no_patience_is_no_way_to_tell_silence() {
-        for (text, read) in [("10ms", Some(10)), ("1s", Some(1000)), ("0s", None), ("9ms", None), ("1", None)] {
+        for (text, read) in [("10ms", Some(10)), ("1s", Some(1000)), ("0s", None), ("9ms", None), ("1", None)]
+        {
             assert_eq!(patience(text).ok(), read.map(Duration::from_millis), "{text}");
         }
     }

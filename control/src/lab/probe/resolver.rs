@@ -59,7 +59,8 @@ mod tests {
 
     #[test]
     fn the_search_list_comes_before_a_name_of_few_dots() {
-        let resolver = Resolver::of("search a.b b\nnameserver fd00::a\nnameserver 10.0.0.1\noptions ndots:2\n");
+        let resolver =
+            Resolver::of("search a.b b\nnameserver fd00::a\nnameserver 10.0.0.1\noptions ndots:2\n");
         assert_eq!(resolver.nameserver, "fd00::a".parse::<IpAddr>().unwrap());
         assert_eq!(resolver.candidates("x"), ["x.a.b.", "x.b.", "x."]);
         assert_eq!(resolver.candidates("x.y.z"), ["x.y.z.", "x.y.z.a.b.", "x.y.z.b."]);

@@ -177,13 +177,19 @@ mod tests {
         account.note(record(now, VerdictWord::Forwarded, "10.0.0.6:80", None));
         account.note(record(now, VerdictWord::Forwarded, "10.0.0.7:80", None));
         account.note(record(now, VerdictWord::Forwarded, "10.0.0.8:8080", Some("10.96.0.1:80")));
-        for (to, came_to) in
-            [("10.0.0.6:80", "10.0.0.6:80"), ("10.0.0.7:80", "10.0.0.7:80"), ("10.96.0.1:80", "10.0.0.8:8080")]
-        {
+        for (to, came_to) in [
+            ("10.0.0.6:80", "10.0.0.6:80"),
+            ("10.0.0.7:80", "10.0.0.7:80"),
+            ("10.96.0.1:80", "10.0.0.8:8080"),
+        ] {
             let found = account.find(&tried(to), Wanted::Forwarded).unwrap();
             assert_eq!(found.destination.as_deref(), Some(came_to));
         }
-        assert_eq!(account.find(&tried("10.0.0.8:8080"), Wanted::Any), None, "it was called by another address");
+        assert_eq!(
+            account.find(&tried("10.0.0.8:8080"), Wanted::Any),
+            None,
+            "it was called by another address"
+        );
     }
 
     #[test]
