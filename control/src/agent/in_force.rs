@@ -88,6 +88,7 @@ impl Gateway {
             epoch: in_force.epoch.0,
             age_seconds: published.map_or(0.0, |(at, _)| history::seconds_since(now, at)),
             held_back,
+            services: self.options.services,
             places: places.map(|(policy, place)| (policy.to_string(), place.into())).collect(),
             objects: list(&in_force.cluster, &in_force.background),
         })

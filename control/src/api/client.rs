@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
@@ -131,7 +132,28 @@ impl Client {
         serde_json::from_slice(&body.to_bytes()).map_err(|error| self.broken(&error))
     }
 
+    /// Sends `message` as JSON and reads the answer.
+    pub(super) async fn say<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        request: &str,
+        message: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let message = serde_json::to_vec(message).map_err(|error| self.broken(&error))?;
+        let response = self.send(method, request, message.into()).await?;
+        self.read(response).await
+    }
+
     async fn ask(&self, method: Method, request: &str) -> Result<Response<Incoming>, ClientError> {
+        self.send(method, request, Bytes::new()).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        request: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, ClientError> {
         let stream = UnixStream::connect(&self.path)
             .await
             .map_err(|source| ClientError::Connect { path: self.path.clone(), source })?;
@@ -142,7 +164,8 @@ impl Client {
             .method(method)
             .uri(request)
             .header("host", "podgate")
-            .body(Empty::<Bytes>::new())
+            .header("content-type", "application/json")
+            .body(Full::new(body))
             .map_err(|error| self.broken(&error))?;
         let response = sender.send_request(message).await.map_err(|error| self.broken(&error))?;
         if response.status().is_success() {

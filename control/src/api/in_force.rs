@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Status;
+use crate::service::ServiceMode;
 use crate::source::Place;
 
 /// Everything that the policy in force was compiled from.
@@ -22,7 +23,9 @@ pub struct InForce {
     pub held_back: Vec<String>,
     /// Where policies (`namespace/name`) stood when they were read.
     pub places: BTreeMap<String, PolicyPlace>,
-    /// Namespaces, nodes, pods and policies as a Kubernetes List.
+    /// Who translates the addresses of Services.
+    pub services: ServiceMode,
+    /// Namespaces, nodes, pods, Services and policies as a Kubernetes List.
     pub objects: Value,
 }
 

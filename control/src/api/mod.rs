@@ -4,7 +4,9 @@
 //! types    what is said, as JSON
 //! table    the flow table in numbers
 //! policy   the compiled policy in numbers
+//! fence    what closes new pods
 //! flow     flows as they are told, and which are wanted
+//! cni      what podgate-cni asks
 //! in_force the objects that it decides by
 //! server   HTTP over the instance's unix socket
 //! client   the other end of it, for the command line
@@ -25,8 +27,11 @@
 //! | `GET /v1/flows?pod=shop/db&limit=10` | one [`FlowRecord`] a line |
 //! | `GET /v1/objects` | what the policy in force was compiled from, an [`InForce`] |
 //! | `DELETE /v1/flows?state=CLOSE` | how many were forgotten, a [`Flushed`] |
+//! | `/v1/cni/...` | what podgate-cni asks |
 
 mod client;
+mod cni;
+mod fence;
 mod flow;
 mod health;
 mod in_force;
@@ -40,6 +45,8 @@ mod table;
 mod types;
 
 pub use client::{Client, ClientError};
+pub use cni::{Attachment, AttachmentName, CniAnswer, CniReadiness, CniRefusal, Forgotten, ValidAttachments};
+pub use fence::FenceStatus;
 pub use flow::{FlowFilter, FlowNumber, FlowRecord, Flushed, NotOne, ProtocolName, STATES};
 pub use health::{Liveness, Readiness, SourceState};
 pub use in_force::{InForce, PolicyInForce, PolicyPlace, Wanted};

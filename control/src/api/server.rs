@@ -19,8 +19,9 @@ use tokio::net::UnixListener;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
+use super::cni;
 use super::{EventFilter, EventLine, FlowFilter, Flushed, Wanted};
-use crate::agent::Gateway;
+use crate::agent::{Door, Gateway};
 use crate::model::ObjectKey;
 
 /// Why the socket cannot be served.
@@ -37,7 +38,11 @@ pub enum ServeError {
 }
 
 /// Listens on `path`, for root alone, and answers until the returned future is dropped.
-pub fn serve(path: &Path, gateway: Arc<Gateway>) -> Result<impl Future<Output = ()> + use<>, ServeError> {
+pub fn serve(
+    path: &Path,
+    gateway: Arc<Gateway>,
+    door: Door,
+) -> Result<impl Future<Output = ()> + use<>, ServeError> {
     let failed = |source| ServeError::Listen { path: path.into(), source };
     // Left behind by a gateway that was killed; the instance's lock is ours.
     match std::fs::remove_file(path) {
@@ -53,7 +58,8 @@ pub fn serve(path: &Path, gateway: Arc<Gateway>) -> Result<impl Future<Output = 
         .route("/v1/events", get(events))
         .route("/v1/objects", get(objects))
         .route("/v1/flows", get(flows).delete(flush))
-        .with_state(gateway);
+        .with_state(Arc::clone(&gateway))
+        .merge(cni::routes(gateway, door));
     Ok(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "the local socket is no longer served");
@@ -65,6 +71,7 @@ pub fn serve(path: &Path, gateway: Arc<Gateway>) -> Result<impl Future<Output = 
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(10);
 
 async fn status(State(gateway): State<Arc<Gateway>>, Query(wanted): Query<Wanted>) -> Response {
+    gateway.count_at_fence().await;
     Json(gateway.when_in_force(&wanted, IN_FORCE_WITHIN).await).into_response()
 }
 

@@ -4,6 +4,7 @@
 //! usage or input. Errors go to stderr and say what to do.
 
 mod check;
+mod cni;
 mod config;
 mod connectivity;
 mod detach;
@@ -64,6 +65,7 @@ enum Command {
     Explain(explain::ExplainArgs),
     Verify(verify::VerifyArgs),
     Config(config::ConfigArgs),
+    Cni(cni::CniArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:\n  podgate completions bash > /etc/bash_completion.d/podgate")]
     Completions {
@@ -122,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Config(args) => config::run(&args, &layered),
         Command::Man(args) => man::run(&args),
+        Command::Cni(args) => cni::run(args),
         Command::Responder(args) => return lab::respond(&args),
         Command::Nameserver(args) => return lab::serve_names(&args),
         Command::Completions { shell } => {

@@ -164,6 +164,12 @@ fn service(service: &Service) -> Value {
         "ports": ports,
         "publishNotReadyAddresses": service.publish_not_ready,
     });
+    if let Some(policy) = service.families.policy {
+        spec["ipFamilyPolicy"] = json!(policy.name());
+    }
+    if !service.families.named.is_empty() {
+        spec["ipFamilies"] = service.families.named.iter().map(|family| family.name()).collect();
+    }
     match &service.kind {
         ServiceKind::Cluster(addresses) => spec["clusterIPs"] = json!(addresses),
         ServiceKind::Headless => spec["clusterIP"] = json!("None"),

@@ -22,6 +22,7 @@
 //! reader     a walk through a tree that knows its field path and collects what is wrong
 //! object     Namespace, Node and Pod from a tree
 //! service    Service and EndpointSlice from a tree
+//! cluster_ip the addresses of a Service, and their families
 //! policy     NetworkPolicy from a tree, judged as the API server does
 //! workload   Deployments and their like from a tree
 //! made       the pods that they stand for
@@ -30,6 +31,7 @@
 //! ```
 
 mod cache;
+mod cluster_ip;
 mod directory;
 mod document;
 mod error;
