@@ -1,5 +1,7 @@
 //! What an operator and a cluster ask of a running gateway: probes, metrics, `podgate wait`.
 
+#![expect(clippy::float_cmp, reason = "counts, which floats hold as they are")]
+
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
