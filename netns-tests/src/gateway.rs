@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use podgate_control::agent::Paths;
 use tempfile::TempDir;
 
 use crate::name::unique;
@@ -177,6 +178,11 @@ impl Gateway {
     /// Where it keeps its files.
     pub fn run_dir(&self) -> PathBuf {
         self.dir.path().join("run")
+    }
+
+    /// Its local socket.
+    pub fn socket(&self) -> PathBuf {
+        Paths::new(&self.run_dir(), &self.instance.name).socket()
     }
 
     /// What it wrote.

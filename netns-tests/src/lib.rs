@@ -10,6 +10,7 @@
 //! manifest   what Kubernetes would say of those pods
 //! program    the podgate program: run it, ask it
 //! gateway    `podgate run` on a node, taken down at the end
+//! cni        what a container runtime does, with real plugins
 //! lab        `podgate lab up`, taken down at the end
 //! apiserver  a real Kubernetes API server on a node, and what a user does with it
 //! events     what `podgate observe --follow` says, awaited
@@ -29,6 +30,7 @@
 pub mod apiserver;
 pub mod capture;
 pub mod cases;
+pub mod cni;
 pub mod events;
 pub mod footprint;
 pub mod foreign;

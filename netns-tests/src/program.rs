@@ -14,7 +14,7 @@ use crate::{Events, wait_until};
 /// How long anything that the gateway does by itself may take, here, on a slow machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The program, built if need be; `PODGATE_BIN` names another one.
+/// The program, built if need be, and podgate-cni beside it; `PODGATE_BIN` names another one.
 pub fn podgate() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -29,7 +29,7 @@ pub fn podgate() -> &'static Path {
         });
         let profile = profile.expect("a target directory");
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["build", "--quiet", "-p", "podgate-control", "--bin", "podgate"]);
+        cargo.args(["build", "--quiet", "-p", "podgate-control", "--bins"]);
         if profile.file_name().is_some_and(|name| name == "release") {
             cargo.arg("--release");
         }

@@ -51,6 +51,11 @@ impl Origin {
         sum.update(&fs::read(home)?);
         Ok(Self(sum.finalize().into()))
     }
+
+    /// As a number that another place does not have.
+    pub(super) fn number(self) -> u64 {
+        self.0
+    }
 }
 
 /// Why a file of flows is not taken up.

@@ -8,10 +8,13 @@ use std::time::{Duration, SystemTime};
 use podgate_dataplane::counters::Counters;
 use podgate_dataplane::policy::{EndpointKind, Handovers};
 use podgate_dataplane::snapshot::Snapshot;
-use podgate_dataplane::steer::{SteerConfig, SteerError, Steering};
-use podgate_dataplane::worker::{self, Shared, Worker, WorkerReport};
+use podgate_dataplane::steer::{CountsReader, SteerConfig, SteerError, Steering};
+use podgate_dataplane::worker::{self, Shared, Worker, WorkerGauges, WorkerReport};
 use podgate_flowtable::{Addr, Epoch, Quota, Time};
 
+use super::attachments::Attachments;
+use super::fencing::Fencing;
+use super::health::Pulse;
 use super::history::{self, Clocks};
 use super::in_force::InForce;
 use super::owners::Owners;
@@ -19,11 +22,11 @@ use super::pod_starts::PodStarts;
 use super::ports::{Noted, PortTable};
 use super::publish_times::PublishTimes;
 use super::revalidate::Revalidation;
-use super::{History, RunOptions, ServiceMode};
+use super::{History, RunOptions};
 use crate::compile::{CompileError, Compiler, Limits, Locality, PortAssignment, Settings, Sizes, Work};
 use crate::model::Cluster;
 use crate::net::{MarkRule, PodEnd};
-use crate::service::{ServiceNote, Translator};
+use crate::service::{ServiceMode, ServiceNote, Translator};
 use crate::source::{Background, Loaded, SourceHandle, SourceStatus};
 
 /// Snapshots kept to name what older events were decided by.
@@ -56,11 +59,21 @@ pub struct Gateway {
     /// What each owner of flows may have.
     pub(super) quota: Quota,
     pub(super) counters: Vec<Arc<Counters>>,
+    /// What each worker tells.
+    pub(super) gauges: Vec<Arc<WorkerGauges>>,
+    /// What the steering counted.
+    pub(super) steered: CountsReader,
+    /// The control loop's.
+    pub(super) pulse: Pulse,
     pub(super) history: History,
     pub(super) revalidation: Revalidation,
     /// Told of every snapshot that is put in force, by its number.
     pub(super) epochs: tokio::sync::watch::Sender<u32>,
     pub(super) started: Time,
+    /// The same by the wall clock.
+    pub(super) started_at: SystemTime,
+    /// What closes new pods until they are guarded.
+    pub(super) fence: Fencing,
     pub(super) state: Mutex<State>,
 }
 
@@ -98,9 +111,13 @@ pub(super) struct State {
     pub(super) publish_times: PublishTimes,
     /// How long new pods waited for their policy.
     pub(super) pod_starts: PodStarts,
+    /// What runtimes have told of pods.
+    pub(super) attachments: Attachments,
     /// Who has the addresses of pods.
     pub(super) owners: Owners,
     pub(super) hash_seed: u64,
+    /// Keys the choice of backends, over restarts.
+    pub(super) service_seed: u64,
     /// Services as the dataplane has them.
     pub(super) translator: Translator,
     pub(super) compiler: Compiler,
@@ -176,6 +193,9 @@ impl Gateway {
                     if let Some(pod) = state.owners.behind(ifindex) {
                         state.ports.was_of(ifindex, pod);
                     }
+                    if let Some(pod) = state.attachments.pod_at(ifindex) {
+                        state.ports.tell(ifindex, pod);
+                    }
                     state.steering.guard(id, &device)?;
                 }
                 None => {
@@ -207,6 +227,9 @@ impl Gateway {
                 if let Err(error) = state.steering.guard(id, &device) {
                     state.ports.remove(end.host_index);
                     return Err(error);
+                }
+                if let Some(pod) = state.attachments.pod_at(end.host_index) {
+                    state.ports.tell(end.host_index, pod);
                 }
                 tracing::info!(device = end.host_name, port = id.number(), "guarding");
                 Ok(true)
@@ -274,7 +297,10 @@ impl Gateway {
     pub(super) fn publish(&self, changed: Time) -> Result<(), PublishError> {
         let mut state = self.state();
         let state = &mut *state;
-        let binding = state.ports.bind(&state.cluster, &state.pod_starts);
+        let node = self.options.node.clone().or_else(|| own_node(&state.cluster, &state.node_addresses));
+        // What is told by runtimes is said here, and nowhere else: what came of the manifests stays as it is.
+        let cluster = state.attachments.lend_addresses(&state.cluster, node.as_deref());
+        let binding = state.ports.bind(&cluster, &state.pod_starts);
         for (id, device) in &binding.readdressed {
             state.steering.guard(*id, device)?;
         }
@@ -291,10 +317,7 @@ impl Gateway {
                 })
             })
             .collect();
-        let locality = Locality::Node {
-            name: self.options.node.clone().or_else(|| own_node(&state.cluster, &state.node_addresses)),
-            own_addresses: state.node_addresses.clone(),
-        };
+        let locality = Locality::Node { name: node, own_addresses: state.node_addresses.clone() };
         let epoch = Epoch(state.next_epoch);
         let settings = Settings {
             epoch,
@@ -303,15 +326,15 @@ impl Gateway {
             limits: Limits::default(),
         };
         let start = worker::now();
-        let compiled = state.compiler.compile(&state.cluster, &locality, &assignments, settings)?;
+        let compiled = state.compiler.compile(&cluster, &locality, &assignments, settings)?;
         state.compiled = Some((compiled.sizes, compiled.work, worker::now().since(start)));
         state.next_epoch += 1;
         let (mut snapshot, service_notes) =
-            self.translating(&mut state.translator, &state.cluster, compiled.snapshot, state.hash_seed);
-        snapshot.pod_ranges = pod_ranges(&state.cluster, &locality);
+            self.translating(&mut state.translator, &cluster, compiled.snapshot, state.service_seed);
+        snapshot.pod_ranges = pod_ranges(&cluster, &locality);
         snapshot.handovers = self.handovers(state, &snapshot);
         let snapshot = Arc::new(snapshot);
-        let (cluster, background) = (Arc::clone(&state.cluster), Arc::clone(&state.background));
+        let background = Arc::clone(&state.background);
         state.in_force = Some(InForce { epoch, cluster, background, revision: state.revision });
         self.revalidation.publish(Arc::clone(&snapshot));
         if state.snapshots.len() == SNAPSHOTS_KEPT {

@@ -4,6 +4,8 @@
 //! options    what it is told
 //! flow_options  what the flow table is made from
 //! paths      where it keeps things
+//! attachments  what runtimes tell of pods
+//! cni        runtimes at the door
 //! bpffs      where pins can be, so that they outlive the gateway
 //! home       which bridge an instance guards, and no other
 //! preflight  what must be so before anything is touched
@@ -14,7 +16,10 @@
 //! memory     how much of it there is
 //! gateway    what it then does
 //! status     how it is
+//! health     whether it lives, and is ready
+//! measures   it in numbers, for monitoring
 //! table      the flow table in numbers
+//! fencing    new pods closed until they are guarded
 //! follow     ports, as they come, go and change
 //! revalidate what a change of policy means for live flows
 //! carry      flows over a restart
@@ -29,17 +34,22 @@
 //! detach     taking everything down
 //! ```
 
+mod attachments;
 mod bpffs;
 mod carry;
+mod cni;
 mod detach;
 mod feed;
+mod fencing;
 mod flow_options;
 mod flows;
 mod follow;
 mod gateway;
+mod health;
 mod history;
 mod home;
 mod in_force;
+mod measures;
 mod memory;
 mod options;
 mod owners;
@@ -56,6 +66,7 @@ mod supervise;
 mod table;
 mod trunk;
 
+pub use cni::{Door, Question};
 pub use detach::{DetachError, DetachReport, LockError, detach};
 pub use flow_options::{FlowCapacity, FlowOptions, NoCapacity};
 pub use flows::FlowReader;
@@ -63,7 +74,7 @@ pub use gateway::{Gateway, PublishError};
 pub use history::History;
 pub(crate) use history::{Clocks, record};
 pub use home::HomeError;
-pub use options::{OnExit, RunOptions, ServiceMode};
+pub use options::{FenceMode, OnExit, RunOptions};
 pub use paths::{NameError, Paths, PinsError, check_name, list_instances};
 pub use preflight::PreflightError;
 pub use start::StartError;

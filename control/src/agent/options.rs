@@ -1,11 +1,13 @@
 //! What a gateway is told.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use podgate_dataplane::snapshot::Switches;
 use podgate_dataplane::steer::Fallback;
 
 use super::FlowOptions;
+use crate::service::ServiceMode;
 use crate::source::{KubernetesOptions, Strictness, Workloads};
 
 /// What happens to the guard when the gateway is told to end.
@@ -18,13 +20,13 @@ pub enum OnExit {
     Detach,
 }
 
-/// Who makes a Service's address a backend's.
+/// Whether veths that are not guarded are closed by a rule in the kernel, where the fallback is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
-pub enum ServiceMode {
-    /// The gateway, at the client's port: policy judges the backend.
+pub enum FenceMode {
+    /// They are, from before the first port is guarded until the gateway is detached.
     #[default]
     On,
-    /// Others (kube-proxy), behind the client's port: its egress policy sees the Service's address.
+    /// A new veth is open until it is guarded.
     Off,
 }
 
@@ -57,6 +59,8 @@ pub struct RunOptions {
     pub on_exit: OnExit,
     /// What happens without a live worker.
     pub fallback: Fallback,
+    /// Whether new veths are closed until they are guarded.
+    pub fence: FenceMode,
     /// Who translates Services.
     pub services: ServiceMode,
     /// Switches of the step.
@@ -71,6 +75,8 @@ pub struct RunOptions {
     pub min_gso_bytes: u32,
     /// Where instances keep their files.
     pub run_dir: PathBuf,
+    /// Where probes and metrics are answered; nowhere where `None`.
+    pub listen: Option<SocketAddr>,
 }
 
 impl RunOptions {
@@ -90,6 +96,7 @@ impl RunOptions {
             cpus: Vec::new(),
             on_exit: OnExit::Hold,
             fallback: Fallback::Closed,
+            fence: FenceMode::On,
             services: ServiceMode::On,
             switches: Switches::default(),
             flows: FlowOptions::default(),
@@ -97,6 +104,7 @@ impl RunOptions {
             heavy_pps: 20_000,
             min_gso_bytes: 88,
             run_dir: PathBuf::from(super::paths::RUN_DIR),
+            listen: None,
         }
     }
 }

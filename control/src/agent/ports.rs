@@ -30,6 +30,8 @@ pub(super) struct Port {
     ready: Option<Time>,
     /// The pod it is bound to, or was.
     former: Option<ObjectKey>,
+    /// The pod that it is of, as the runtime has told: it is bound to no other.
+    told: Option<ObjectKey>,
     pub(super) bound: Option<Bound>,
 }
 
@@ -89,14 +91,20 @@ impl Port {
     /// Whether the pod it is bound to is there and has no address that it had not then.
     fn stays_bound(&self, cluster: &Cluster) -> bool {
         self.bound.as_ref().is_some_and(|bound| {
-            cluster.pods().get(&bound.pod).is_some_and(|pod| {
-                pod.is_live() && pod.addresses.iter().all(|address| bound.addresses.contains(address))
-            })
+            self.may_be_of(&bound.pod)
+                && cluster.pods().get(&bound.pod).is_some_and(|pod| {
+                    pod.is_live() && pod.addresses.iter().all(|address| bound.addresses.contains(address))
+                })
         })
     }
 }
 
 impl Port {
+    /// Whether what the runtime has told speaks for that pod, or for none.
+    fn may_be_of(&self, pod: &ObjectKey) -> bool {
+        self.told.as_ref().is_none_or(|told| told == pod)
+    }
+
     /// Whether it is known to be another pod's than `pod`: one that is still in the manifests, ended or
     /// not. An address may be given to the next pod before the device of the one that had it is gone.
     fn is_anothers(&self, pod: &ObjectKey, cluster: &Cluster) -> bool {
@@ -106,6 +114,13 @@ impl Port {
     fn note_of_strangeness(&self) -> Option<String> {
         let seen: Vec<_> = self.seen.iter().filter(|seen| !is_link_local(**seen)).collect();
         let device = &self.device.name;
+        if let Some(told) = &self.told {
+            return Some(format!(
+                "{device}: the runtime has told that it is of pod {told}, which the manifests do not know with the \
+                 address {}; its frames are dropped (unknown-endpoint)",
+                join(&seen)
+            ));
+        }
         (!seen.is_empty()).then(|| {
             format!(
                 "{device}: no pod in the manifests has the address {}; its frames are dropped \
@@ -149,7 +164,7 @@ impl PortTable {
         self.next = self.next.max(id.number());
         let device = Device { ifindex: end.host_index, name: end.host_name.clone(), pod_mac: end.peer_mac };
         let (seen_mac, seen) = (end.peer_mac, end.addresses.clone());
-        let port = Port { id, device, seen_mac, seen, ready: now, former: None, bound: None };
+        let port = Port { id, device, seen_mac, seen, ready: now, former: None, told: None, bound: None };
         self.ports.entry(end.host_index).insert_entry(port).into_mut()
     }
 
@@ -157,6 +172,13 @@ impl PortTable {
     pub(super) fn was_of(&mut self, ifindex: u32, pod: ObjectKey) {
         if let Some(port) = self.ports.get_mut(&ifindex) {
             port.former = Some(pod);
+        }
+    }
+
+    /// The runtime has told that the device is `pod`'s.
+    pub(super) fn tell(&mut self, ifindex: u32, pod: ObjectKey) {
+        if let Some(port) = self.ports.get_mut(&ifindex) {
+            port.told = Some(pod);
         }
     }
 
@@ -232,6 +254,7 @@ impl PortTable {
         let mut claims: BTreeMap<ObjectKey, Vec<u32>> = BTreeMap::new();
         for (ifindex, port) in self.ports.iter().filter(|(_, port)| port.bound.is_none()) {
             let mut pods: Vec<_> = port.seen.iter().filter_map(|seen| pod_of.get(seen)).flatten().collect();
+            pods.retain(|pod| port.may_be_of(pod));
             pods.sort();
             pods.dedup();
             let device = &port.device.name;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use podgate_dataplane::counters::Counters;
 use podgate_dataplane::departures::Departures;
@@ -13,17 +14,21 @@ use podgate_dataplane::steer::{Lane, SteerConfig, SteerError, Steering};
 use podgate_dataplane::worker::{self, GateJudge, Shared, Worker, WorkerConfig, WorkerError};
 use podgate_flowtable::{Config as FlowConfig, ConfigError, FlowTable, FragmentTable};
 
+use super::attachments::Attachments;
 use super::carry::{self, Carried, CarryError, Origin};
+use super::fencing::Fencing;
 use super::gateway::{Gateway, PublishError, STALE, State};
+use super::health::Pulse;
 use super::owners::Owners;
 use super::pod_starts::PodStarts;
 use super::ports::PortTable;
 use super::publish_times::PublishTimes;
 use super::revalidate::Revalidation;
-use super::secret::{draw, draw_mark, draw_secret};
+use super::secret::{draw, draw_mark, draw_secret, service_seed};
 use super::trunk::{self, Trunk};
 use super::{History, HomeError, Paths, PinsError, PreflightError, RunOptions};
 use crate::compile::Compiler;
+use crate::fence::FenceError;
 use crate::net::{MarkRule, NetError, Netlink};
 use crate::service::Translator;
 use crate::source::SourceHandle;
@@ -53,6 +58,9 @@ pub enum StartError {
     /// There is no place for pins.
     #[error(transparent)]
     Pins(#[from] PinsError),
+    /// New pods cannot be closed.
+    #[error(transparent)]
+    Fence(#[from] FenceError),
     /// A worker could not start.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -153,7 +161,10 @@ impl Gateway {
             let maps = steering.socket_maps()?;
             workers.push(Worker::start(config, maps, move || GateJudge::new(shared, own, sweeps))?);
         }
+        let gauges = workers.iter().map(|worker| Arc::clone(worker.gauges())).collect();
+        let (steered, pulse) = (steering.counts_reader()?, Pulse::new(worker::now()));
         let hash_seed = u64::from_ne_bytes(draw()?);
+        let service_seed = service_seed(&paths.service_key())?;
         let state = State {
             steering,
             config,
@@ -167,6 +178,7 @@ impl Gateway {
             revision: None,
             in_force: None,
             node_addresses: Vec::new(),
+            attachments: Attachments::open(paths),
             owners,
             snapshots: VecDeque::new(),
             next_epoch: 1,
@@ -174,6 +186,7 @@ impl Gateway {
             publish_times: PublishTimes::default(),
             pod_starts: PodStarts::default(),
             hash_seed,
+            service_seed,
             translator: Translator::default(),
             compiler: Compiler::new(),
             compiled: None,
@@ -183,10 +196,24 @@ impl Gateway {
         let revalidation = thread.map_err(|source| StartError::Thread { source })?;
         let (history, state) = (History::new(), Mutex::new(state));
         let (epochs, _) = tokio::sync::watch::channel(0);
-        let started = now;
-        let gateway =
-            Self { options, source, shared, quota, counters, history, revalidation, epochs, started, state };
-        Ok(Arc::new(gateway))
+        let fence = Fencing::default();
+        Ok(Arc::new(Self {
+            options,
+            source,
+            shared,
+            quota,
+            counters,
+            gauges,
+            steered,
+            pulse,
+            history,
+            revalidation,
+            epochs,
+            started: now,
+            started_at: SystemTime::now(),
+            fence,
+            state,
+        }))
     }
 
     fn steer_config(

@@ -53,6 +53,7 @@ impl Gateway {
                     time_to_policy_ms: bound
                         .and_then(|bound| bound.time_to_policy)
                         .map(|took| took.as_secs_f64() * 1e3),
+                    cni: state.attachments.at(port.device.ifindex).cloned(),
                     lifted: steered.lifted,
                     delivered: steered.delivered,
                     passed_open: steered.passed_open,
@@ -73,6 +74,7 @@ impl Gateway {
                 Fallback::Open => "open",
             }
             .into(),
+            fence: self.fence.status(),
             on_exit: match options.on_exit {
                 OnExit::Hold => "hold",
                 OnExit::Detach => "detach",

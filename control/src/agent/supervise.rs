@@ -9,13 +9,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::carry;
+use super::cni;
 use super::detach::{DetachError, InstanceLock, LockError, remove_files, take_down};
+use super::fencing;
 use super::follow::{self, Follow};
 use super::gateway::{Gateway, Lost};
 use super::home::Home;
 use super::start::StartError;
 use super::{OnExit, Paths, RunOptions, feed, preflight};
-use crate::api::{self, ServeError};
+use crate::api::{self, ListenError, Listening, ServeError};
 use crate::net::{Monitor, NetError, Netlink};
 use crate::source::{AccessError, Feed, Loaded, SourceError, Untraced, Update, WatchError};
 
@@ -23,6 +25,8 @@ use crate::source::{AccessError, Feed, Loaded, SourceError, Untraced, Update, Wa
 const EVENTS_EVERY: Duration = Duration::from_millis(20);
 /// How often the order of programs and the workers' lives are looked at.
 const VERIFY_EVERY: Duration = Duration::from_secs(1);
+/// How often the kernel is asked whether anything of nft's has changed.
+const LOOK_AT_FENCE_EVERY: Duration = Duration::from_millis(250);
 
 /// Why a gateway did not start, or ended with something left to do.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +49,9 @@ pub enum RunError {
     /// The local socket cannot be served.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// Probes and metrics cannot be served.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// Signals cannot be awaited.
     #[error("cannot wait for signals: {0}")]
     Signals(std::io::Error),
@@ -88,11 +95,13 @@ pub async fn run(options: RunOptions, ready: impl FnOnce(&Gateway)) -> Result<()
     let mut feed = feed::start(&options).await?;
     let loaded = feed::first(&mut feed).await?;
 
+    let listening = options.listen.map(api::listen).transpose()?;
     let lock = InstanceLock::take(&paths, &options.name)?;
     let netlink = Netlink::connect()?;
     let held_before = paths.has_pins();
     let (name, on_exit) = (options.name.clone(), options.on_exit);
-    let outcome = guard(options, &paths, &netlink, &mut feed, loaded, ready).await;
+    let told = (listening.as_ref(), ready);
+    let outcome = guard(options, &paths, &netlink, &mut feed, loaded, told).await;
     match (&outcome, on_exit) {
         // What was attached by this failed start is undone; what an earlier gateway left in force
         // stays in force.
@@ -116,7 +125,7 @@ async fn guard(
     netlink: &Netlink,
     feed: &mut Feed,
     loaded: Option<Loaded>,
-    ready: impl FnOnce(&Gateway),
+    (listening, ready): (Option<&Listening>, impl FnOnce(&Gateway)),
 ) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
@@ -126,6 +135,7 @@ async fn guard(
     home.settle(paths, &options.name).map_err(StartError::from)?;
     // Before the first look at the ports, so that no change falls between.
     let mut monitor = Monitor::start()?;
+    let fence = fencing::plan(&options).await.map_err(StartError::from)?;
     let mut follow = Follow::new(netlink, bridge, &options.except);
     let ends = follow.ends().await?;
     follow::check(&ends).map_err(StartError::from)?;
@@ -133,6 +143,11 @@ async fn guard(
 
     let gateway = Gateway::start(options, feed.handle(), paths, netlink).await?;
     gateway.adopt(&ends).map_err(StartError::from)?;
+    let others = match &fence {
+        Some(plan) if plan.closes_other_bridges() => follow.ports_of_others().await,
+        _ => Vec::new(),
+    };
+    gateway.raise_fence(paths, fence, &ends, others).await?;
     for end in &ends {
         gateway.take_up(end).map_err(StartError::from)?;
     }
@@ -144,11 +159,16 @@ async fn guard(
     } else {
         tracing::warn!("there is no policy yet: nothing passes until the Kubernetes API has been read");
     }
-    let server = api::serve(&paths.socket(), Arc::clone(&gateway))?;
+    follow.settle_fence(&gateway).await;
+    let (door, mut visitors) = cni::door();
+    let server = api::serve(&paths.socket(), Arc::clone(&gateway), door)?;
     tokio::pin!(server);
     gateway.settle().map_err(StartError::from)?;
     if let Err(error) = carry::forget(&paths.flows()) {
         tracing::warn!("flows from before this start may come back after a crash: {error}");
+    }
+    if let Some(listening) = listening {
+        listening.attach(Arc::clone(&gateway));
     }
     let mut ready = Some(ready);
 
@@ -156,6 +176,8 @@ async fn guard(
     events.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut verify = interval(VERIFY_EVERY);
     verify.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut fence_looks = interval(LOOK_AT_FENCE_EVERY);
+    fence_looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watching = true;
     let ended = loop {
         if gateway.is_in_force()
@@ -176,6 +198,10 @@ async fn guard(
                     gateway.set_alarms("manifests", vec![told.into()]);
                 }
             },
+            Some(asked) = visitors.next() => {
+                cni::answer(&gateway, &mut follow, asked, &mut visitors).await;
+                gateway.set_alarms("ports", follow.alarms());
+            }
             event = monitor.next() => match event {
                 Some(event) => {
                     let changed = now();
@@ -187,7 +213,9 @@ async fn guard(
                 None => break Err(RunError::MonitorEnded),
             },
             _ = events.tick() => gateway.drain_events(),
+            _ = fence_looks.tick() => gateway.look_at_fence().await,
             _ = verify.tick() => {
+                gateway.beat();
                 gateway.forget_clients();
                 if let Err(error) = gateway.change_mark() {
                     tracing::warn!(%error, "the secret mark could not be changed");
@@ -253,7 +281,7 @@ fn note(loaded: &Loaded) {
     }
 }
 
-fn put_in_force(gateway: &Gateway, changed: Time) {
+pub(super) fn put_in_force(gateway: &Gateway, changed: Time) {
     // Ports come and go while the API server has not been read yet; that is not the same as a cluster without
     // anything.
     if !gateway.has_objects() {

@@ -2,17 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::{
-    EventFilter, EventLine, FlowFilter, FlowRecord, Flushed, InForce, Lines, PolicyStats, Status, Wanted,
+    EventFilter, EventLine, FlowFilter, FlowRecord, Flushed, InForce, Lines, PolicyInForce, PolicyStats,
+    Status, Wanted,
 };
+use crate::model::ObjectKey;
 
 /// Why a running gateway could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +72,8 @@ impl Client {
     /// How it is once that is in force, or after ten seconds.
     pub async fn when_in_force(&self, wanted: &Wanted) -> Result<Status, ClientError> {
         let revision = wanted.revision.map(|revision| format!("revision={revision}&")).unwrap_or_default();
-        let request = format!("/v1/status?{revision}pods={}", escape(&wanted.pods));
+        let epoch = wanted.epoch.map(|epoch| format!("epoch={epoch}&")).unwrap_or_default();
+        let request = format!("/v1/status?{revision}{epoch}pods={}", escape(&wanted.pods));
         let response = self.ask(Method::GET, &request).await?;
         self.read(response).await
     }
@@ -77,6 +81,14 @@ impl Client {
     /// What the policy in force was compiled from.
     pub async fn in_force(&self) -> Result<InForce, ClientError> {
         let response = self.ask(Method::GET, "/v1/objects").await?;
+        self.read(response).await
+    }
+
+    /// One policy as it is in force.
+    pub async fn policy_in_force(&self, policy: &ObjectKey) -> Result<PolicyInForce, ClientError> {
+        // Neither of them may hold what has a meaning in a path.
+        let request = format!("/v1/policies/{}/{}", escape(&policy.namespace), escape(&policy.name));
+        let response = self.ask(Method::GET, &request).await?;
         self.read(response).await
     }
 
@@ -120,7 +132,28 @@ impl Client {
         serde_json::from_slice(&body.to_bytes()).map_err(|error| self.broken(&error))
     }
 
+    /// Sends `message` as JSON and reads the answer.
+    pub(super) async fn say<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        request: &str,
+        message: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let message = serde_json::to_vec(message).map_err(|error| self.broken(&error))?;
+        let response = self.send(method, request, message.into()).await?;
+        self.read(response).await
+    }
+
     async fn ask(&self, method: Method, request: &str) -> Result<Response<Incoming>, ClientError> {
+        self.send(method, request, Bytes::new()).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        request: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, ClientError> {
         let stream = UnixStream::connect(&self.path)
             .await
             .map_err(|source| ClientError::Connect { path: self.path.clone(), source })?;
@@ -131,7 +164,8 @@ impl Client {
             .method(method)
             .uri(request)
             .header("host", "podgate")
-            .body(Empty::<Bytes>::new())
+            .header("content-type", "application/json")
+            .body(Full::new(body))
             .map_err(|error| self.broken(&error))?;
         let response = sender.send_request(message).await.map_err(|error| self.broken(&error))?;
         if response.status().is_success() {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::{Path as UrlPath, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -19,8 +19,10 @@ use tokio::net::UnixListener;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
+use super::cni;
 use super::{EventFilter, EventLine, FlowFilter, Flushed, Wanted};
-use crate::agent::Gateway;
+use crate::agent::{Door, Gateway};
+use crate::model::ObjectKey;
 
 /// Why the socket cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +38,11 @@ pub enum ServeError {
 }
 
 /// Listens on `path`, for root alone, and answers until the returned future is dropped.
-pub fn serve(path: &Path, gateway: Arc<Gateway>) -> Result<impl Future<Output = ()> + use<>, ServeError> {
+pub fn serve(
+    path: &Path,
+    gateway: Arc<Gateway>,
+    door: Door,
+) -> Result<impl Future<Output = ()> + use<>, ServeError> {
     let failed = |source| ServeError::Listen { path: path.into(), source };
     // Left behind by a gateway that was killed; the instance's lock is ours.
     match std::fs::remove_file(path) {
@@ -48,10 +54,12 @@ pub fn serve(path: &Path, gateway: Arc<Gateway>) -> Result<impl Future<Output = 
     let router = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/policy", get(policy))
+        .route("/v1/policies/{namespace}/{name}", get(policy_in_force))
         .route("/v1/events", get(events))
         .route("/v1/objects", get(objects))
         .route("/v1/flows", get(flows).delete(flush))
-        .with_state(gateway);
+        .with_state(Arc::clone(&gateway))
+        .merge(cni::routes(gateway, door));
     Ok(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "the local socket is no longer served");
@@ -63,6 +71,7 @@ pub fn serve(path: &Path, gateway: Arc<Gateway>) -> Result<impl Future<Output = 
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(10);
 
 async fn status(State(gateway): State<Arc<Gateway>>, Query(wanted): Query<Wanted>) -> Response {
+    gateway.count_at_fence().await;
     Json(gateway.when_in_force(&wanted, IN_FORCE_WITHIN).await).into_response()
 }
 
@@ -77,6 +86,13 @@ async fn objects(State(gateway): State<Arc<Gateway>>) -> Response {
 
 async fn policy(State(gateway): State<Arc<Gateway>>) -> Response {
     Json(gateway.policy_stats()).into_response()
+}
+
+async fn policy_in_force(
+    State(gateway): State<Arc<Gateway>>,
+    UrlPath((namespace, name)): UrlPath<(String, String)>,
+) -> Response {
+    Json(gateway.policy_in_force(&ObjectKey { namespace, name })).into_response()
 }
 
 async fn events(State(gateway): State<Arc<Gateway>>, Query(filter): Query<EventFilter>) -> Response {

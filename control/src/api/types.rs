@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::FlowTableStatus;
+use super::{Attachment, FenceStatus, FlowTableStatus};
 use crate::source::SourceStatus;
 
 /// Forwarded or dropped.
@@ -154,6 +154,9 @@ pub struct PortStatus {
     /// the gateway started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_to_policy_ms: Option<f64>,
+    /// What the runtime has told of it through podgate-cni; absent where it has told nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cni: Option<Attachment>,
     /// Frames taken up to the trunk.
     pub lifted: u64,
     /// Frames put down from it.
@@ -223,6 +226,9 @@ pub struct Status {
     pub uptime_seconds: f64,
     /// `closed` or `open`.
     pub fallback: String,
+    /// What closes new pods until they are guarded; absent where nothing does (`--fallback open`, `--fence off`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<FenceStatus>,
     /// `hold` or `detach`.
     pub on_exit: String,
     /// Number of the snapshot in force; absent before the first.

@@ -1,6 +1,7 @@
 //! `podgate run`: the gateway on an existing bridge.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
@@ -24,6 +25,10 @@ use crate::source::Workloads;
     or 'podgate detach' opens the wire."
 )]
 pub(super) struct RunArgs {
+    /// A YAML file with options by their names, as in "workers: 2"; a flag or a variable of the environment
+    /// counts before it. 'podgate config' tells more.
+    #[arg(long, value_name = "FILE", env = "PODGATE_CONFIG")]
+    config: Option<PathBuf>,
     /// The bridge whose ports are guarded.
     #[arg(long, value_name = "DEVICE", env = "PODGATE_BRIDGE")]
     bridge: String,
@@ -39,6 +44,9 @@ pub(super) struct RunArgs {
     /// YAML that gives addresses to pods whose manifest has no status.podIPs: "namespace/pod: [address]".
     #[arg(long, value_name = "FILE")]
     pod_ips: Option<PathBuf>,
+    /// Where /healthz, /readyz and /metrics are answered over HTTP, as in 127.0.0.1:9474; not at all without it.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "PODGATE_LISTEN")]
+    listen: Option<SocketAddr>,
     /// Take workloads for the pods of their templates, as a lab does.
     #[arg(long, hide = true)]
     workloads: bool,
@@ -50,15 +58,24 @@ pub(super) struct RunArgs {
     gateway: GatewayArgs,
 }
 
+impl RunArgs {
+    /// What the gateway is told.
+    pub(super) fn options(self) -> RunOptions {
+        let options = self.gateway.options(self.name, self.bridge, self.manifests);
+        RunOptions {
+            kubernetes: self.kubernetes.options(&options.name, options.node.clone()),
+            except: self.except,
+            pod_ips: self.pod_ips,
+            on_exit: self.on_exit.on_exit,
+            listen: self.listen,
+            workloads: if self.workloads { Workloads::Replicas } else { Workloads::Ignored },
+            ..options
+        }
+    }
+}
+
 pub(super) fn run(args: RunArgs) -> Outcome {
-    let options = args.gateway.options(args.name, args.bridge, args.manifests);
-    let kubernetes = args.kubernetes.options(&options.name, options.node.clone());
-    let options = RunOptions { kubernetes, ..options };
-    let options =
-        RunOptions { except: args.except, pod_ips: args.pod_ips, on_exit: args.on_exit.on_exit, ..options };
-    let workloads = if args.workloads { Workloads::Replicas } else { Workloads::Ignored };
-    let options = RunOptions { workloads, ..options };
-    let ended = block_on(agent::run(options, |gateway| {
+    let ended = block_on(agent::run(args.options(), |gateway| {
         let status = gateway.status();
         // The one line on stdout; whoever started this waits for it, or does not listen.
         let _ = writeln!(

@@ -7,7 +7,10 @@ use clap::{Args, ValueEnum};
 
 use super::instance::InstanceArgs;
 use super::{Outcome, block_on, source_status, table};
-use crate::api::{ChangeReport, Client, FlowTableStatus, FragmentCounts, QuotaUse, Status, TimeToPolicy};
+use crate::api::{
+    ChangeReport, Client, FenceStatus, FlowTableStatus, FragmentCounts, PortStatus, QuotaUse, Status,
+    TimeToPolicy,
+};
 
 /// How results are printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -45,6 +48,7 @@ fn render(status: &Status) -> String {
         "gateway {} on {}, process {}, up {:.0} s; without a live worker: {}; on exit: {}\n",
         status.name, status.bridge, status.pid, status.uptime_seconds, status.fallback, status.on_exit
     );
+    text.push_str(&fence(status));
     text.push_str(&match (status.epoch, status.snapshot_age_seconds, status.last_publish_ms) {
         (Some(epoch), Some(age), Some(took)) => format!(
             "snapshot {epoch}, in force for {age:.0} s ({took:.1} ms after its change): {} policies, {} endpoints, \
@@ -77,7 +81,7 @@ fn render(status: &Status) -> String {
         .map(|port| {
             [
                 port.device.clone(),
-                port.pod.clone().unwrap_or_else(|| "(no known pod)".into()),
+                behind(port),
                 port.addresses.join(" "),
                 port.forwarded.to_string(),
                 port.drops.values().sum::<u64>().to_string(),
@@ -107,6 +111,33 @@ fn render(status: &Status) -> String {
         .collect();
     text.push_str(&table::render(["WORKER", "CPU", "ALIVE", "FRAMES", "RING DROPS"], &workers));
     text
+}
+
+/// The pod at a port, or who it is to be.
+fn behind(port: &PortStatus) -> String {
+    let told = port.cni.as_ref().and_then(|told| told.pod.as_ref());
+    match (&port.pod, told) {
+        (Some(pod), _) => pod.clone(),
+        (None, Some(told)) => format!("(closed: {told}, not known yet)"),
+        (None, None) => "(no known pod)".into(),
+    }
+}
+
+fn fence(status: &Status) -> String {
+    let Some(FenceStatus { table, is_whole, open_ports, dropped_from_pods, dropped_to_pods, put_back }) =
+        &status.fence
+    else {
+        return "fence: none; new pods are open until they are guarded\n".to_owned();
+    };
+    let state = if *is_whole { "closes" } else { "SHOULD CLOSE" };
+    let mut text = format!(
+        "fence: nft table {table} {state} all veths but {open_ports}; {dropped_from_pods} frames from such pods and \
+         {dropped_to_pods} to them dropped"
+    );
+    if *put_back > 0 {
+        text.push_str(&format!("; put back {put_back} times"));
+    }
+    text + "\n"
 }
 
 fn flows(status: &Status) -> String {

@@ -8,6 +8,7 @@
 //! netns      network namespaces: create, enter on a thread of their own, delete
 //! view       files over those in /etc, for what is started in a namespace
 //! sysctl     /proc/sys/net of a namespace
+//! number     the number of another namespace
 //! netlink    one connection to the kernel's routing tables
 //! link       what the kernel says of a device
 //! create     veth pairs and bridges are made
@@ -34,6 +35,7 @@ mod monitor;
 mod napi;
 mod netlink;
 mod netns;
+mod number;
 mod ports;
 mod qdisc;
 mod route;

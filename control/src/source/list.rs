@@ -90,7 +90,8 @@ fn pod(pod: &Pod, owner: Option<&Owner>) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status})
 }
 
-fn policy(policy: &NetworkPolicy) -> Value {
+/// A policy as a manifest, with every default filled in.
+pub fn policy(policy: &NetworkPolicy) -> Value {
     let mut spec = Map::new();
     spec.insert("podSelector".to_owned(), selector(&policy.pod_selector));
     let types = [("Ingress", policy.types.ingress), ("Egress", policy.types.egress)];
@@ -163,6 +164,12 @@ fn service(service: &Service) -> Value {
         "ports": ports,
         "publishNotReadyAddresses": service.publish_not_ready,
     });
+    if let Some(policy) = service.families.policy {
+        spec["ipFamilyPolicy"] = json!(policy.name());
+    }
+    if !service.families.named.is_empty() {
+        spec["ipFamilies"] = service.families.named.iter().map(|family| family.name()).collect();
+    }
     match &service.kind {
         ServiceKind::Cluster(addresses) => spec["clusterIPs"] = json!(addresses),
         ServiceKind::Headless => spec["clusterIP"] = json!("None"),

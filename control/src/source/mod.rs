@@ -22,13 +22,16 @@
 //! reader     a walk through a tree that knows its field path and collects what is wrong
 //! object     Namespace, Node and Pod from a tree
 //! service    Service and EndpointSlice from a tree
+//! cluster_ip the addresses of a Service, and their families
 //! policy     NetworkPolicy from a tree, judged as the API server does
 //! workload   Deployments and their like from a tree
 //! made       the pods that they stand for
+//! settings   a configuration file: names and values, and where each stands
 //! syntax     names, labels, addresses and CIDRs
 //! ```
 
 mod cache;
+mod cluster_ip;
 mod directory;
 mod document;
 mod error;
@@ -46,6 +49,7 @@ mod policy;
 mod raw;
 mod reader;
 mod service;
+mod settings;
 mod status;
 mod syntax;
 mod trace;
@@ -57,7 +61,7 @@ pub use directory::{Background, Directory, Loaded};
 pub use error::{Place, Problem, SourceError};
 pub use feed::Feed;
 pub use kubernetes::{Access, AccessError, Follower, KubernetesOptions, SourceHandle};
-pub use list::list;
+pub use list::{list, policy};
 pub(crate) use manifest::read_texts;
 pub use manifest::{Manifest, Object, Reading, read_manifests};
 pub use note::Note;
@@ -65,6 +69,7 @@ pub use overlay::{LabelChanges, Overlay, OverlayError};
 pub use raw::{RawObject, raw_objects};
 pub(crate) use raw::{is_cluster_wide, title};
 pub(crate) use reader::is_similar;
+pub(crate) use settings::{Form, Setting, settings};
 pub use status::{Away, Instead, ObjectTrouble, Saved, SourceKind, SourceStatus, StateOrigin};
 pub use syntax::Strictness;
 pub use trace::{Origin, SourceText, Traced, Untraced};

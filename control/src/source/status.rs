@@ -17,6 +17,16 @@ pub enum SourceKind {
     Kubernetes,
 }
 
+impl SourceKind {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Manifests => "manifests",
+            Self::Kubernetes => "kubernetes",
+        }
+    }
+}
+
 /// From when the objects are that are in use.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

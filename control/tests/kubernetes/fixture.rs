@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
 use futures::StreamExt;
 use podgate_control::model::Cluster;
 use podgate_control::source::{Access, Follower, KubernetesOptions, Loaded, SourceStatus};
@@ -34,6 +35,7 @@ pub const SERVICES: &str = "/api/v1/services";
 pub const ENDPOINTS: &str = "/api/v1/endpoints";
 pub const POLICIES: &str = "/apis/networking.k8s.io/v1/networkpolicies";
 pub const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
+const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/{namespace}/events";
 const DISCOVERY: &str = "/apis/discovery.k8s.io/v1";
 const ALL: [&str; 7] = [NAMESPACES, NODES, PODS, SERVICES, ENDPOINTS, POLICIES, SLICES];
 
@@ -56,6 +58,9 @@ struct Known {
     version: u64,
     resources: BTreeMap<&'static str, Resource>,
     has_no_slices: bool,
+    /// Events that were written, and the answer if they are refused.
+    events: Vec<Value>,
+    refuses_events: Option<u16>,
 }
 
 /// One kind of objects.
@@ -96,7 +101,8 @@ impl Api {
 
     pub async fn serve(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
-        let router = Router::new().fallback(answer).with_state(Arc::clone(&self.shared));
+        let router = Router::new().route(EVENTS, post(record)).fallback(answer);
+        let router = router.with_state(Arc::clone(&self.shared));
         self.serving = Some(tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }));
     }
 
@@ -198,6 +204,26 @@ impl Api {
         self.change(path, |resource| resource.stalls = stalls);
     }
 
+    /// Answers every Event with that code; `None`: it is taken.
+    pub fn refuse_events(&self, code: Option<u16>) {
+        self.known().refuses_events = code;
+    }
+
+    /// Waits until so many Events were written.
+    pub async fn until_events(&self, count: usize) -> Vec<Value> {
+        let written = async {
+            loop {
+                let notified = self.shared.asked.notified();
+                let events = self.known().events.clone();
+                if events.len() >= count {
+                    return events;
+                }
+                notified.await;
+            }
+        };
+        timeout(LONG, written).await.unwrap_or_else(|_| panic!("{:?}", self.known().events))
+    }
+
     /// Whether the server has `discovery.k8s.io/v1`.
     pub fn has_slices(&self, has: bool) {
         self.known().has_no_slices = !has;
@@ -296,6 +322,19 @@ fn status(code: u16) -> Response {
     let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
                       "message": format!("refused with {code}"), "reason": "Test"});
     (StatusCode::from_u16(code).unwrap(), body.to_string()).into_response()
+}
+
+async fn record(State(shared): State<Arc<Shared>>, Json(event): Json<Value>) -> Response {
+    let refused = {
+        let mut known = shared.known.lock().unwrap();
+        known.events.push(event.clone());
+        known.refuses_events
+    };
+    shared.asked.notify_waiters();
+    match refused {
+        Some(code) => status(code),
+        None => (StatusCode::CREATED, event.to_string()).into_response(),
+    }
 }
 
 async fn answer(

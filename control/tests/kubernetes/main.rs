@@ -2,6 +2,7 @@
 
 mod access;
 mod disk;
+mod events;
 mod fixture;
 mod judged;
 mod outages;

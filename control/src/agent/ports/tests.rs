@@ -92,6 +92,24 @@ fn the_device_of_a_pod_that_has_ended_is_not_the_next_ones() {
 }
 
 #[test]
+fn what_the_runtime_has_told_is_believed_above_all() {
+    let pods = cluster(&[("x/a", 1, Phase::Running), ("x/b", 2, Phase::Running)]);
+    let mut table = table(&[end(5, 1), end(6, 2)]);
+    table.tell(5, "x/b".parse().unwrap());
+    assert_eq!(bound(&mut table, &pods), (is(&[(6, "x/b")]), 1));
+    table.tell(6, "x/b".parse().unwrap());
+    table.tell(5, "x/a".parse().unwrap());
+    assert_eq!(bound(&mut table, &pods), (is(&[(5, "x/a"), (6, "x/b")]), 0));
+    // A port that was bound before it was told otherwise is so no longer.
+    table.tell(6, "x/c".parse().unwrap());
+    assert_eq!(bound(&mut table, &pods), (is(&[(5, "x/a")]), 1));
+    // One whose pod has no manifest yet is nobody else's.
+    let id = table.free_number().unwrap();
+    table.insert(id, &end(7, 2), None);
+    assert_eq!(bound(&mut table, &pods), (is(&[(5, "x/a"), (7, "x/b")]), 1));
+}
+
+#[test]
 fn a_number_rests_while_the_snapshot_has_it() {
     let mut table = table(&[]);
     let all: Vec<_> = (1..MAX_PORTS as u32).collect();

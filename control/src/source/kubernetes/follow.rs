@@ -13,6 +13,7 @@ use tokio::time::{sleep_until, timeout};
 
 use super::super::{Loaded, StateOrigin, Update};
 use super::access::{self, AccessError};
+use super::events;
 use super::health::{Health, SourceHandle};
 use super::kind::{Kind, Part};
 use super::options::KubernetesOptions;
@@ -161,6 +162,7 @@ async fn run(
     if started.send(Ok(())).is_err() {
         return;
     }
+    tokio::spawn(events::tell(client.clone(), Arc::clone(&health), options.node.clone()));
     let mut keeper = Keeper::new(options, health, restored, updates);
     let news = keeper.read_all(&client);
     tokio::select! {

@@ -27,6 +27,8 @@ pub(super) struct Health {
     known: Mutex<Known>,
     /// Something that failed before is well again: others may try, too.
     recovered: Notify,
+    /// Other objects than before cannot be used.
+    troubled: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +67,7 @@ impl Health {
             uses_endpoints: AtomicBool::new(false),
             known: Mutex::default(),
             recovered: Notify::new(),
+            troubled: Notify::new(),
         }
     }
 
@@ -129,7 +132,19 @@ impl Health {
         let troubles = &mut self.known().troubles;
         if !store.troubles().eq(troubles.iter()) {
             *troubles = store.troubles().cloned().collect();
+            self.troubled.notify_one();
         }
+    }
+
+    /// Objects of a kind that are not used as they are.
+    pub(super) fn troubles_of(&self, kind: Kind) -> Vec<ObjectTrouble> {
+        let known = self.known();
+        known.troubles.iter().filter(|trouble| trouble.kind == kind.name()).cloned().collect()
+    }
+
+    /// Waits until others are than when this was last called. For one who waits.
+    pub(super) async fn troubles_changed(&self) {
+        self.troubled.notified().await;
     }
 
     /// The server's address.

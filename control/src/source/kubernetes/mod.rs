@@ -14,6 +14,7 @@
 //! store     what there is, kind by kind, and the cluster made of it
 //! saved     the last good state on disk
 //! health    how all that is
+//! events    policies that cannot be applied, told to their authors
 //! ```
 //!
 //! Nothing is passed on before every kind has been listed, so that no half of a state is ever used.
@@ -23,6 +24,7 @@ mod access;
 mod backoff;
 mod contact;
 mod endpoints;
+mod events;
 mod follow;
 mod health;
 mod judge;
@@ -30,6 +32,8 @@ mod kind;
 mod options;
 mod reading;
 mod received;
+#[cfg(test)]
+mod rights;
 mod saved;
 mod store;
 
