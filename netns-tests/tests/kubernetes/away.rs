@@ -8,7 +8,7 @@ use podgate_netns_tests::{Gateway, Turn, wait_until};
 
 use crate::scene::Scene;
 
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 const ONLY_WEB: &str = "{podSelector: {matchLabels: {app: web}}}";
 const ONLY_OTHERS: &str = "{namespaceSelector: {matchLabels: {team: other}}}";
 
