@@ -13,8 +13,12 @@ readonly kernel_needed=6.6
 
 # Debian packages, by what needs them. The one place where they are listed.
 readonly packages_build=(ca-certificates gcc libc6-dev make m4 pkg-config clang llvm libelf-dev zlib1g-dev libbpf-dev)
-readonly packages_demo=(iproute2 curl iputils-ping)
-readonly packages_test=(dnsutils ethtool nftables iptables iperf3 tcpdump netsniff-ng containernetworking-plugins golang-go golang-github-appc-cni-dev bpftool ncat procps util-linux shellcheck)
+readonly packages_demo=(iproute2 curl iputils-ping nftables)
+readonly packages_test=(dnsutils ethtool iptables iperf3 tcpdump netsniff-ng containernetworking-plugins golang-go golang-github-appc-cni-dev bpftool ncat openssl procps util-linux shellcheck)
+# To build the API server that the tests run (scripts/apiserver).
+readonly packages_apiserver=(golang-go)
+# What the manifests of deploy/ are rendered with: kustomize is in kubectl, helm is made of these libraries.
+readonly packages_deploy=(kubernetes-client golang-go golang-github-masterminds-sprig-dev golang-github-xeipuuv-gojsonschema-dev golang-k8s-sigs-yaml-dev)
 
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ] && [ "${TERM:-dumb}" != dumb ]; then
     bold=$'\e[1m' dim=$'\e[2m' green=$'\e[32m' red=$'\e[31m' plain=$'\e[0m'

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use podgate_control::model::{
-    Cluster, Condition, EndpointPort, EndpointSlice, Labels, ObjectKey, Protocol, Service, ServiceEndpoint,
-    ServiceKind, ServicePort, TargetPort,
+    Cluster, Condition, EndpointPort, EndpointSlice, Families, Labels, ObjectKey, Protocol, Service,
+    ServiceEndpoint, ServiceKind, ServicePort, TargetPort,
 };
 use podgate_flowtable::{Addr, IpProtocol, Tuple};
 
@@ -30,6 +30,7 @@ pub fn cluster(count: u32, backends: u32) -> Cluster {
             }],
             affinity_secs: None,
             publish_not_ready: false,
+            families: Families::default(),
         });
         cluster.put_endpoint_slice(slice(number, 0..backends));
     }

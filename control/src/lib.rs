@@ -7,6 +7,7 @@
 //! service  which backends a Service's ports lead to
 //! dns      the names of Services and pods
 //! oracle   the naive evaluator that tests compare with
+//! fence    an nft table that closes pods' veths until they are guarded
 //! net      namespaces, links, bridges and qdiscs, over netlink
 //! lab      a node and its pods as network namespaces
 //! tools    what can be said of policies without a gateway
@@ -23,6 +24,7 @@ pub mod cli;
 pub mod cni;
 pub mod compile;
 pub mod dns;
+pub mod fence;
 pub mod lab;
 pub mod model;
 pub mod net;

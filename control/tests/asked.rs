@@ -8,6 +8,7 @@ use std::path::Path;
 
 use podgate_control::api::{InForce, PolicyPlace};
 use podgate_control::model::Cluster;
+use podgate_control::service::ServiceMode;
 use podgate_control::source::{Background, Strictness, list, read_manifests};
 use podgate_control::tools::Survey;
 use proptest::prelude::*;
@@ -73,6 +74,7 @@ fn told(cluster: &Cluster) -> InForce {
         epoch: 3,
         age_seconds: 1.5,
         held_back: vec!["a mistake".into()],
+        services: ServiceMode::Off,
         places: BTreeMap::from([("x/old".to_owned(), place)]),
         objects: list(cluster, &Background::default()),
     }
@@ -92,6 +94,7 @@ fn applied(prune: bool) -> (Survey, Survey) {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("all.yaml"), APPLIED).unwrap();
     let survey = Survey::of_gateway(told(&cluster(IN_FORCE))).unwrap();
+    assert_eq!(survey.services, Some(ServiceMode::Off));
     survey.before_and_after([directory.path()], prune).unwrap()
 }
 

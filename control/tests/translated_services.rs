@@ -87,6 +87,7 @@ fn service() -> impl Strategy<Value = Service> {
             ports,
             affinity_secs,
             publish_not_ready,
+            families: Families::default(),
         },
     )
 }
@@ -198,6 +199,7 @@ fn web(key: &str, address: &str) -> Service {
         }],
         affinity_secs: None,
         publish_not_ready: false,
+        families: Families::default(),
     }
 }
 

@@ -21,13 +21,13 @@ const HOP_LIMIT: u8 = 64;
 pub type Answer = ArrayVec<u8, MAX_LEN_BYTES>;
 
 /// The answer to `frame`, which is as it came from the trunk; `None` where nothing is to be said: to what came
-/// to a pod, to a reset, to a fragment, to ICMP.
+/// to a pod, to a reset, to a later fragment, to ICMP.
 #[cold]
 pub fn answer(frame: &[u8]) -> Option<Answer> {
     let (header, rest) = TrunkHeader::split(frame).ok()?;
     let Ok(Body::Ip(ip)) = Body::parse(&header, rest) else { return None };
     let Payload::Packet { packet, .. } = ip.payload else { return None };
-    if header.tag.passage != Passage::FromPod || ip.fragment.is_some() {
+    if header.tag.passage != Passage::FromPod {
         return None;
     }
     let mut answer = Answer::new();

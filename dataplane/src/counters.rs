@@ -22,7 +22,8 @@ struct Row {
     flows_opened: AtomicU64,
     flows_redecided: AtomicU64,
     flows_cut: AtomicU64,
-    drops: [AtomicU64; DropReason::COUNT],
+    /// By the passage at which the frame was taken up; without a tag, all in the first.
+    drops: [[AtomicU64; DropReason::COUNT]; 2],
 }
 
 #[derive(Debug)]
@@ -46,7 +47,7 @@ pub struct PortCounts {
     pub flows_redecided: u64,
     /// Flows that a new policy ended.
     pub flows_cut: u64,
-    drops: [u64; DropReason::COUNT],
+    drops: [[u64; DropReason::COUNT]; 2],
 }
 
 /// Packets and bytes. The trunk's tag is not counted.
@@ -74,9 +75,15 @@ impl Counters {
         self.rows.iter().fold(PortCounts::default(), |total, row| total.plus(&row.read()))
     }
 
+    /// What was counted for all ports: all frames that had a tag.
+    pub fn total_of_ports(&self) -> PortCounts {
+        self.rows[1..].iter().fold(PortCounts::default(), |total, row| total.plus(&row.read()))
+    }
+
     /// Frames of `port` dropped for `reason`.
     pub fn drops(&self, port: Option<PortId>, reason: DropReason) -> u64 {
-        self.rows[port.map_or(0, PortId::index)].drops[reason as usize].load(Relaxed)
+        let drops = &self.rows[port.map_or(0, PortId::index)].drops;
+        drops.iter().map(|passage| passage[reason as usize].load(Relaxed)).sum()
     }
 
     #[inline]
@@ -86,8 +93,10 @@ impl Counters {
         add(&forwarded.bytes, len_bytes);
     }
 
-    pub(crate) fn count_drop(&self, port: Option<PortId>, reason: DropReason) {
-        add(&self.rows[port.map_or(0, PortId::index)].drops[reason as usize], 1);
+    /// `taken_up` is the frame's tag, if it has one.
+    pub(crate) fn count_drop(&self, taken_up: Option<Tag>, reason: DropReason) {
+        let (row, passage) = taken_up.map_or((0, 0), |tag| (tag.port.index(), passage_index(tag.passage)));
+        add(&self.rows[row].drops[passage][reason as usize], 1);
     }
 
     pub(crate) fn count_flow_opened(&self, port: PortId) {
@@ -117,7 +126,7 @@ impl Row {
             flows_opened: AtomicU64::new(0),
             flows_redecided: AtomicU64::new(0),
             flows_cut: AtomicU64::new(0),
-            drops: [const { AtomicU64::new(0) }; DropReason::COUNT],
+            drops: [const { [const { AtomicU64::new(0) }; DropReason::COUNT] }; 2],
         }
     }
 
@@ -132,7 +141,7 @@ impl Row {
             flows_opened: self.flows_opened.load(Relaxed),
             flows_redecided: self.flows_redecided.load(Relaxed),
             flows_cut: self.flows_cut.load(Relaxed),
-            drops: std::array::from_fn(|reason| self.drops[reason].load(Relaxed)),
+            drops: self.drops.each_ref().map(|passage| passage.each_ref().map(|count| count.load(Relaxed))),
         }
     }
 }
@@ -140,7 +149,12 @@ impl Row {
 impl PortCounts {
     /// Frames dropped for `reason`.
     pub const fn dropped(&self, reason: DropReason) -> u64 {
-        self.drops[reason as usize]
+        self.drops[0][reason as usize] + self.drops[1][reason as usize]
+    }
+
+    /// Those of them that were taken up at `passage`. Not to be asked of frames without a tag.
+    pub const fn dropped_at(&self, passage: Passage, reason: DropReason) -> u64 {
+        self.drops[passage_index(passage)][reason as usize]
     }
 
     /// Every reason for which frames were dropped, and how many.
@@ -157,7 +171,9 @@ impl PortCounts {
             flows_opened: self.flows_opened + other.flows_opened,
             flows_redecided: self.flows_redecided + other.flows_redecided,
             flows_cut: self.flows_cut + other.flows_cut,
-            drops: std::array::from_fn(|reason| self.drops[reason] + other.drops[reason]),
+            drops: std::array::from_fn(|passage| {
+                std::array::from_fn(|reason| self.drops[passage][reason] + other.drops[passage][reason])
+            }),
         }
     }
 }
@@ -170,7 +186,7 @@ impl Default for PortCounts {
             flows_opened: 0,
             flows_redecided: 0,
             flows_cut: 0,
-            drops: [0; DropReason::COUNT],
+            drops: [[0; DropReason::COUNT]; 2],
         }
     }
 }
@@ -192,4 +208,26 @@ const fn passage_index(passage: Passage) -> usize {
 #[inline]
 fn add(counter: &AtomicU64, amount: u64) {
     counter.store(counter.load(Relaxed).wrapping_add(amount), Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drop_counts_where_its_frame_was_taken_up() {
+        let counters = Counters::new();
+        let port = PortId::new(7).unwrap();
+        let reason = DropReason::Martian;
+        for tag in [Some(Tag::from_pod(port)), Some(Tag::to_pod(port)), Some(Tag::to_pod(port)), None] {
+            counters.count_drop(tag, reason);
+        }
+        let of_port = counters.port(Some(port));
+        let at = |passage| of_port.dropped_at(passage, reason);
+        assert_eq!([at(Passage::FromPod), at(Passage::ToPod)], [1, 2]);
+        assert_eq!((of_port.dropped(reason), counters.drops(Some(port), reason)), (3, 3));
+        assert_eq!(counters.drops(None, reason), 1);
+        assert_eq!(counters.total_of_ports(), of_port);
+        assert_eq!(counters.total().drops().collect::<Vec<_>>(), [(reason, 4)]);
+    }
 }

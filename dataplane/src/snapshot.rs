@@ -123,7 +123,7 @@ pub struct Snapshot {
     /// Pairs of identities to allowed ports.
     pub policy: PolicyTable,
     /// Services that are translated.
-    pub services: Services,
+    pub services: Arc<Services>,
     /// Ranges (first, last) out of which this node's pods have their addresses.
     pub pod_ranges: Box<[(Addr, Addr)]>,
     /// Addresses that are another pod's than they were.
@@ -144,14 +144,14 @@ impl Snapshot {
         names: Names,
     ) -> Self {
         let (ports, macs) = (vec![None; MAX_PORTS].into(), HashMap::new());
-        let services = Services::default();
+        let services = Arc::default();
         let (pod_ranges, handovers) = (Box::default(), Handovers::default());
         Self { epoch, ports, macs, endpoints, policy, services, pod_ranges, handovers, switches, names }
     }
 
     /// The same with these Services.
-    pub fn with_services(self, services: Services) -> Self {
-        Self { services, ..self }
+    pub fn with_services(self, services: impl Into<Arc<Services>>) -> Self {
+        Self { services: services.into(), ..self }
     }
 
     /// Binds `port` to a pod.

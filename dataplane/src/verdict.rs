@@ -1,7 +1,7 @@
 //! Verdicts: forward or drop, with the reason. A `bool` never decides a frame.
 
 use crate::policy::Cause;
-use crate::tag::Tag;
+use crate::tag::{Passage, Tag};
 
 macro_rules! drop_reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
@@ -123,6 +123,15 @@ impl DropReason {
     pub const COUNT: usize = Self::ALL.len();
     /// How many are counted by the steering programs; they come first.
     pub const STEERING: usize = Self::ForgedMark as usize + 1;
+
+    /// For those that the steering counts: the one passage at which it happens, if there is one.
+    pub const fn steered_passage(self) -> Option<Passage> {
+        match self {
+            Self::BroadcastBudget | Self::ForgedMark => Some(Passage::FromPod),
+            Self::WrongMac => Some(Passage::ToPod),
+            _ => None,
+        }
+    }
 
     /// Whether the sender is told instead of being left to wait.
     pub const fn is_answered(self) -> bool {

@@ -14,7 +14,7 @@ use crate::key::{End, Key};
 use crate::sync::{AtomicU64, Backoff, Ordering, fence};
 use crate::{Decision, Direction};
 
-pub(crate) use alias::Alias;
+pub(crate) use alias::{Alias, Lead};
 use record::{
     ALIAS, BYTES, BYTES_MASK, CAUSES, CLOCK, HIGH, LOW, MEMORY, NAME, OPENED_SHIFT, PACKET_BITS, PACKETS,
     PACKETS_MASK, TRANSLATED, WINDOWS, WORDS, decision, marks, opened, originator,
@@ -147,6 +147,15 @@ impl Entry {
         (is_alias && unchanged && generation.is_live()).then_some((generation, alias))
     }
 
+    /// Where the alias of that generation leads, for who has its key.
+    #[inline]
+    pub(crate) fn leads_to(&self, generation: Generation) -> Option<Lead> {
+        let lead = Lead::unpack(|index| self.words[index].load(Ordering::Relaxed));
+        fence(Ordering::Acquire);
+        let unchanged = (self.version.load(Ordering::Relaxed) >> 32) as u32 == generation.0;
+        unchanged.then_some(lead)
+    }
+
     /// Fills a free slot with a flow. The caller holds the bucket's lock, so nobody else fills or frees it.
     pub(crate) fn fill(&self, record: &Record) -> Generation {
         self.fill_words(record.pack())
@@ -267,7 +276,13 @@ impl Locked<'_> {
     /// Where the flow's alias is.
     #[inline]
     pub(crate) fn partner(&self) -> Option<Slot> {
-        if self.word(NAME) & TRANSLATED == 0 { None } else { self.recorded_partner() }
+        if self.is_translated() { self.recorded_partner() } else { None }
+    }
+
+    /// Whether the flow has an alias.
+    #[inline]
+    pub(crate) fn is_translated(&self) -> bool {
+        self.word(NAME) & TRANSLATED != 0
     }
 
     fn recorded_partner(&self) -> Option<Slot> {

@@ -13,7 +13,8 @@
 //! | 96 | the tracker's words |
 //! | 120, 124 | why the egress side and the ingress side allowed it |
 //! | 128, 144 | what the originator calls the other end, if it does: address, port |
-//! | 146 | 0 |
+//! | 146 | the originator's own port then |
+//! | 148 | 0 |
 //!
 //! [`EXPORT_FORMAT`] changes with this table, with the numbers of states and with what trackers
 //! keep. The epoch is left out: it is a number of the table's own gateway.
@@ -21,7 +22,7 @@
 use thiserror::Error;
 
 use crate::bucket::WAYS;
-use crate::entry::{Clock, Memory, Record};
+use crate::entry::{Alias, Clock, Memory, Record};
 use crate::key::Key;
 use crate::stats::bump;
 use crate::table::FlowTable;
@@ -32,7 +33,7 @@ use crate::{
 };
 
 /// Says how exported flows are to be read.
-pub const EXPORT_FORMAT: u32 = 4;
+pub const EXPORT_FORMAT: u32 = 5;
 
 /// Bytes of an exported flow.
 pub const EXPORT_LEN_BYTES: usize = 152;
@@ -55,7 +56,8 @@ pub struct ExportedFlow {
     packets: [u64; 2],
     bytes: [u64; 2],
     memory: Memory,
-    called: Option<Target>,
+    /// What the originator calls the other end, and its own port.
+    called: Option<(Target, u16)>,
 }
 
 /// Why a flow was not taken in.
@@ -108,7 +110,10 @@ impl FlowTable {
                 packets: record.packets,
                 bytes: record.bytes,
                 memory: record.memory,
-                called: record.partner.and_then(|partner| self.called_at(id, partner)),
+                called: record
+                    .partner
+                    .and_then(|partner| self.calling_at(id, partner))
+                    .map(|calling| (calling.destination(), calling.source_port)),
             })
         })
     }
@@ -163,14 +168,16 @@ impl FlowTable {
     fn import_name(
         &self,
         flow: &ExportedFlow,
-        called: Target,
+        (called, calling_port): (Target, u16),
         id: FlowId,
         now: Time,
     ) -> Result<FlowId, ImportError> {
-        let Tuple { destination: addr, destination_port: port, .. } = flow.original;
-        let (destination, destination_port) = (called.addr, called.port);
-        let (key, originator) = Key::of(&Tuple { destination, destination_port, ..flow.original });
-        self.call(key, originator, id, Target { addr, port }, now).map_err(|error| {
+        let Target { addr: destination, port: destination_port } = called;
+        let calling = Tuple { destination, source_port: calling_port, destination_port, ..flow.original };
+        let (key, originator) = Key::of(&calling);
+        let (becomes, source_port) = (flow.original.destination(), flow.original.source_port);
+        let alias = Alias { key, originator, flow: id, becomes, source_port };
+        self.call(&alias, now).map_err(|error| {
             self.remove(id);
             match error {
                 OpenError::Exists(other) => ImportError::Exists(other),
@@ -221,9 +228,10 @@ impl ExportedFlow {
         }
         put(&egress.to_le_bytes());
         put(&ingress.to_le_bytes());
-        if let Some(Target { addr, port }) = self.called {
+        if let Some((Target { addr, port }, calling_port)) = self.called {
             put(&addr.bits().to_le_bytes());
             put(&port.to_le_bytes());
+            put(&calling_port.to_le_bytes());
         }
         bytes
     }
@@ -262,9 +270,10 @@ impl ExportedFlow {
             called: None,
         };
         (flow.decision.egress, flow.decision.ingress) = (rest.u32(), rest.u32());
-        let called = Target { addr: Addr::from_bits(rest.u128()), port: rest.u16() };
+        let called = (Target { addr: Addr::from_bits(rest.u128()), port: rest.u16() }, rest.u16());
         flow.called = (bits & CALLED != 0).then_some(called);
-        if rest.0.iter().any(|byte| *byte != 0) || (flow.called.is_none() && called != Target::default()) {
+        if rest.0.iter().any(|byte| *byte != 0) || (flow.called.is_none() && called != (Target::default(), 0))
+        {
             return Err(MalformedFlow::Reserved);
         }
         Ok(flow)

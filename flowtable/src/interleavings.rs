@@ -212,6 +212,7 @@ fn a_flow_and_its_other_name_come_and_go_together() {
         let open = |table: &FlowTable, number| match table.open_translated(
             &udp(1),
             BECOMES,
+            udp(1).tuple.source_port,
             decision(number),
             NOW,
         ) {
@@ -224,7 +225,7 @@ fn a_flow_and_its_other_name_come_and_go_together() {
             {
                 if let Track::Known(known) = table.track(&udp(1), NOW) {
                     assert_eq!(known.original, real.tuple);
-                    assert!(matches!(table.rewrite(&known), None | Some(Rewrite::Destination(_))));
+                    assert!(matches!(table.rewrite(&known), None | Some(Rewrite::Destination { .. })));
                     table.remove(known.id);
                 }
                 table.expire(&mut ExpiryCursor::default(), NOW, usize::MAX);
@@ -265,7 +266,7 @@ fn no_packet_finds_the_name_that_took_the_slot() {
             },
             {
                 assert!(ids.into_iter().all(|id| table.remove(id)));
-                table.open_translated(&udp(3), BECOMES, decision(2), NOW).unwrap();
+                table.open_translated(&udp(3), BECOMES, udp(3).tuple.source_port, decision(2), NOW).unwrap();
             },
         );
         let packets: Vec<_> = table.views().map(|view| view.packets).collect();

@@ -1,7 +1,7 @@
 //! A packet meets its flow.
 
 use crate::bucket::WAYS;
-use crate::entry::{Generation, Locked, Slot};
+use crate::entry::{Locked, Slot};
 use crate::key::{End, Key};
 use crate::table::{Ending, FlowTable, Place};
 use crate::timeout::tick;
@@ -48,26 +48,40 @@ impl FlowTable {
         let tick = tick(now);
         if let Some((slot, generation)) = self.locate(&key, &place) {
             let entry = &self.entries[slot];
-            if entry.is_alias() {
-                if let Some(track) = self.meet_by_alias((slot, generation), sender, packet, tick) {
-                    return track;
-                }
-            } else if let Some(flow) = entry.lock(generation) {
-                let id = FlowId::new(slot, generation);
-                let direction = Direction::from_ends(sender, flow.originator());
+            // The flow, or another name of it; that slot may have been given away since it was found.
+            let led = if entry.is_alias() { entry.leads_to(generation) } else { None };
+            let id = led.map_or(FlowId::new(slot, generation), |led| led.flow);
+            let flow = match led {
+                None => entry.lock(generation),
+                Some(_) => self.entry(id).and_then(|entry| entry.lock(id.generation())),
+            };
+            if let Some(flow) = flow {
+                let originator = led.map_or_else(|| flow.originator(), |led| led.originator);
+                let direction = Direction::from_ends(sender, originator);
                 match self.meet(flow, id, direction, packet, tick) {
                     Met::Admitted(flow) => {
-                        let original = key.tuple(flow.originator());
-                        let alias = flow.partner().filter(|_| direction == Direction::Reply);
-                        return Track::Known(track::known(&flow, id, original, direction, alias));
+                        let (original, alias) = match (led, direction) {
+                            (None, Direction::Original) => (key.tuple(originator), None),
+                            (None, Direction::Reply) => (key.tuple(originator), flow.partner()),
+                            (Some(led), Direction::Original) => (led.original(&key), Some(Slot(slot as u32))),
+                            // What comes back by this name has been translated already.
+                            (Some(led), Direction::Reply) => (led.original(&key), None),
+                        };
+                        let mut known = track::known(&flow, id, original, direction, alias);
+                        known.is_called_otherwise =
+                            led.is_none() && direction == Direction::Original && flow.is_translated();
+                        return Track::Known(known);
                     }
                     Met::Denied(flow) => {
-                        let original = key.tuple(flow.originator());
+                        let original = led.map_or_else(|| key.tuple(originator), |led| led.original(&key));
                         return Track::Denied(track::known(&flow, id, original, direction, None));
                     }
                     Met::Refused(refusal) => return Track::Refused(refusal),
                     Met::Ended => {}
                 }
+            }
+            if led.is_some() {
+                self.end_stale(slot);
             }
         }
         match self.may_open(packet, now) {
@@ -102,37 +116,6 @@ impl FlowTable {
                     clock.state.is_finished() || clock.assurance == Assurance::Tentative
                 });
                 Met::Ended
-            }
-        }
-    }
-
-    /// The same for a packet that calls one end by its other name; `None` if the flow has ended.
-    #[inline(never)]
-    fn meet_by_alias(
-        &self,
-        (slot, generation): (usize, Generation),
-        sender: End,
-        packet: &Packet,
-        tick: u64,
-    ) -> Option<Track> {
-        // The slot may have been given to another flow's name since it was found.
-        let (_, alias) = self.entries[slot].alias().filter(|(current, _)| *current == generation)?;
-        let id = alias.flow;
-        let direction = Direction::from_ends(sender, alias.originator);
-        let flow = self.entry(id).and_then(|entry| entry.lock(id.generation()));
-        let mut original = alias.key.tuple(alias.originator);
-        (original.destination, original.destination_port) = (alias.becomes.addr, alias.becomes.port);
-        match flow.map_or(Met::Ended, |flow| self.meet(flow, id, direction, packet, tick)) {
-            Met::Denied(flow) => Some(Track::Denied(track::known(&flow, id, original, direction, None))),
-            Met::Admitted(flow) => {
-                // What comes back by this name has been translated already.
-                let alias = (direction == Direction::Original).then_some(Slot(slot as u32));
-                Some(Track::Known(track::known(&flow, id, original, direction, alias)))
-            }
-            Met::Refused(refusal) => Some(Track::Refused(refusal)),
-            Met::Ended => {
-                self.end_stale(slot);
-                None
             }
         }
     }

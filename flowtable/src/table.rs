@@ -137,14 +137,20 @@ impl FlowTable {
     fn view(&self, slot: usize) -> Option<(FlowView, End)> {
         let (generation, record) = self.entries.get(slot)?.snapshot()?;
         let id = FlowId::new(slot, generation);
-        let called = record.partner.and_then(|partner| self.called_at(id, partner));
-        Some((FlowView::new(id, &record, called, &self.timeouts), record.originator))
+        let calling = record.partner.and_then(|partner| self.calling_at(id, partner));
+        Some((FlowView::new(id, &record, calling.as_ref(), &self.timeouts), record.originator))
     }
 
     /// Flows in the table, those included that have expired and were not yet collected.
     pub fn len(&self) -> usize {
         // Each is right by itself; between the two a flow may come or go.
         self.live.load(Ordering::Relaxed).saturating_sub(self.aliases.load(Ordering::Relaxed))
+    }
+
+    /// Whether there are flows whose originator calls the other end by another address.
+    #[inline]
+    pub fn has_translated(&self) -> bool {
+        self.aliases.load(Ordering::Relaxed) > 0
     }
 
     /// Whether there is no flow.

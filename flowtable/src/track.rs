@@ -31,6 +31,9 @@ pub struct Known {
     pub original: Tuple,
     /// The verdict the flow has.
     pub decision: Decision,
+    /// The packet goes as the opening one did once it was translated. The originator calls the flow by another
+    /// name: where it sends from, such a packet is another connection's, on ports that are taken.
+    pub is_called_otherwise: bool,
     /// Where it says what becomes of the packet's addresses, see [`FlowTable::rewrite`](crate::FlowTable::rewrite).
     pub(crate) alias: Option<Slot>,
 }
@@ -38,7 +41,7 @@ pub struct Known {
 impl Known {
     /// Of a packet whose addresses stay as they are.
     pub const fn new(id: FlowId, direction: Direction, original: Tuple, decision: Decision) -> Self {
-        Self { id, direction, original, decision, alias: None }
+        Self { id, direction, original, decision, is_called_otherwise: false, alias: None }
     }
 }
 
@@ -181,5 +184,5 @@ pub(crate) fn known(
     direction: Direction,
     alias: Option<Slot>,
 ) -> Known {
-    Known { id, direction, original, decision: flow.decision(), alias }
+    Known { alias, ..Known::new(id, direction, original, flow.decision()) }
 }

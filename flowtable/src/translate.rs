@@ -7,12 +7,12 @@
 
 use crate::bucket::WAYS;
 use crate::entry::{Alias, Slot};
-use crate::key::{End, Key};
+use crate::key::Key;
 use crate::open::OpenError;
 use crate::stats::bump;
 use crate::table::FlowTable;
 use crate::timeout::tick;
-use crate::{Addr, Decision, Direction, FlowId, Known, Packet, Time};
+use crate::{Addr, Decision, Direction, FlowId, Known, Packet, Time, Tuple};
 
 /// What a connection is made to: an address, and a port in host order.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -23,44 +23,53 @@ pub struct Target {
     pub port: u16,
 }
 
-/// What the two ends of a translated flow have to be told apart by.
+/// What becomes of a packet's ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rewrite {
-    /// The packet is as its originator sent it: this is its destination really.
-    Destination(Target),
-    /// The packet is as the other end sent it: to the originator, this is where it comes from.
-    Source(Target),
+    /// The packet is as its originator sent it.
+    Destination {
+        /// Its destination really.
+        target: Target,
+        /// The port it is from really: another where the originator has a connection from its own port to that
+        /// destination already.
+        source_port: u16,
+    },
+    /// The packet is as the other end sent it.
+    Source {
+        /// Where it comes from, to the originator.
+        called: Target,
+        /// The port that the originator has sent from.
+        destination_port: u16,
+    },
 }
 
 impl FlowTable {
     /// Records the flow that `packet`, of a protocol with ports, opens to `becomes`, not to its own
-    /// destination. `decision` is about the translated packet. From now on both tuples lead to the flow.
+    /// destination, and from `source_port`. `decision` is about the translated packet. From now on both tuples
+    /// lead to the flow.
     pub fn open_translated(
         &self,
         packet: &Packet,
         becomes: Target,
+        source_port: u16,
         decision: Decision,
         now: Time,
     ) -> Result<FlowId, OpenError> {
         let (key, originator) = Key::of_packet(packet);
-        let mut tuple = packet.tuple;
-        (tuple.destination, tuple.destination_port) = (becomes.addr, becomes.port);
+        let Target { addr: destination, port: destination_port } = becomes;
+        let tuple = Tuple { destination, source_port, destination_port, ..packet.tuple };
         let flow = self.open(&Packet { tuple, ..*packet }, decision, now)?;
-        self.call(key, originator, flow, becomes, now).inspect_err(|_| _ = self.remove(flow))
+        let alias = Alias { key, originator, flow, becomes, source_port };
+        self.call(&alias, now).inspect_err(|_| _ = self.remove(flow))
     }
 
-    /// Gives `flow` another name; returns the flow.
-    pub(crate) fn call(
-        &self,
-        key: Key,
-        originator: End,
-        flow: FlowId,
-        becomes: Target,
-        now: Time,
-    ) -> Result<FlowId, OpenError> {
-        let place = self.place(&key);
+    /// Gives a flow another name; returns the flow.
+    pub(crate) fn call(&self, alias: &Alias, now: Time) -> Result<FlowId, OpenError> {
+        let Alias { key, flow, .. } = alias;
+        let flow = *flow;
+        let place = self.place(key);
         let lock = self.lock_place(&place);
-        let slot = match self.locate(&key, &place) {
+        let slot = match self.locate(key, &place) {
             Some((slot, generation)) => match self.entries[slot].alias() {
                 Some((_, alias)) if self.is_stale(&alias) => {
                     // The name of an ended flow: its slot is there to be taken over.
@@ -79,8 +88,7 @@ impl FlowTable {
                 })?
             }
         };
-        let alias = Alias { key, originator, flow, becomes };
-        self.entries[slot].fill_alias(&alias);
+        self.entries[slot].fill_alias(alias);
         if let Some(bucket) = lock.of(slot / WAYS) {
             bucket.occupy(slot % WAYS, place.tag);
         }
@@ -115,22 +123,30 @@ impl FlowTable {
     /// and this packet is not yet.
     #[inline]
     pub fn rewrite(&self, known: &Known) -> Option<Rewrite> {
-        let (_, alias) = self.entries[known.alias?.0 as usize].alias()?;
-        (alias.flow == known.id).then(|| match known.direction {
-            Direction::Original => Rewrite::Destination(alias.becomes),
-            Direction::Reply => Rewrite::Source(alias.called()),
-        })
+        let slot = known.alias?;
+        match known.direction {
+            // The flow is known by what its packets become.
+            Direction::Original => Some(Rewrite::Destination {
+                target: known.original.destination(),
+                source_port: known.original.source_port,
+            }),
+            Direction::Reply => self.calling_at(known.id, slot).map(|calling| Rewrite::Source {
+                called: calling.destination(),
+                destination_port: calling.source_port,
+            }),
+        }
     }
 
     /// What the originator of the flow calls the other end, if a packet that was found to be `known` came by
     /// that name or goes back to who uses it.
     pub fn called(&self, known: &Known) -> Option<Target> {
-        self.called_at(known.id, known.alias?)
+        self.calling_at(known.id, known.alias?).map(|calling| calling.destination())
     }
 
-    /// What the originator of a flow calls the other end.
-    pub(crate) fn called_at(&self, flow: FlowId, Slot(slot): Slot) -> Option<Target> {
+    /// The tuple by which the originator of a flow sends its packets.
+    #[inline]
+    pub(crate) fn calling_at(&self, flow: FlowId, Slot(slot): Slot) -> Option<Tuple> {
         let (_, alias) = self.entries.get(slot as usize)?.alias()?;
-        (alias.flow == flow).then(|| alias.called())
+        (alias.flow == flow).then(|| alias.calling())
     }
 }

@@ -60,6 +60,8 @@ pub struct FlowView {
     pub original: Tuple,
     /// What its originator calls the other end, if that is translated.
     pub called: Option<Target>,
+    /// The originator's own port; that of `original` is another where it has several connections from this one.
+    pub calling_port: u16,
     /// Where it stands.
     pub state: FlowState,
     /// Whether the table would give it up for a new flow.
@@ -79,13 +81,15 @@ pub struct FlowView {
 }
 
 impl FlowView {
-    pub(crate) fn new(id: FlowId, record: &Record, called: Option<Target>, timeouts: &TimeoutTicks) -> Self {
+    pub(crate) fn new(id: FlowId, record: &Record, calling: Option<&Tuple>, timeouts: &TimeoutTicks) -> Self {
         let clock = record.clock;
         let timeout = timeouts.of(clock.state, clock.assurance);
+        let original = record.original();
         Self {
             id,
-            original: record.original(),
-            called,
+            original,
+            called: calling.map(Tuple::destination),
+            calling_port: calling.unwrap_or(&original).source_port,
             state: clock.state,
             assurance: clock.assurance,
             decision: record.decision,

@@ -35,18 +35,30 @@ fn rewrite(table: &FlowTable, packet: &Packet, at: u64) -> Option<Rewrite> {
     table.rewrite(&known(table, packet, at))
 }
 
+/// What becomes of a packet of the originator's, which sends `packet`, on its way to `target`.
+fn forth(packet: &Packet, target: Target) -> Rewrite {
+    Rewrite::Destination { target, source_port: packet.tuple.source_port }
+}
+
+/// What becomes of what comes back to who sends `packet`.
+fn back(packet: &Packet) -> Rewrite {
+    let (called, destination_port) = (packet.tuple.destination(), packet.tuple.source_port);
+    Rewrite::Source { called, destination_port }
+}
+
 #[test]
 fn every_tuple_of_a_translated_flow_leads_to_it_and_says_what_to_rewrite() {
     let table = table(100);
     let asked = udp(1);
     assert_eq!(table.track(&asked, ticks(0)), Track::MayOpen);
-    let id = table.open_translated(&asked, backend(1), decision(7), ticks(0)).unwrap();
+    let id =
+        table.open_translated(&asked, backend(1), asked.tuple.source_port, decision(7), ticks(0)).unwrap();
     let real = translated(asked, backend(1));
     // As the client sent it, as it comes to the backend, as the backend answers, as the client hears it.
     for (packet, direction, rewrite) in [
-        (asked, Direction::Original, Some(Rewrite::Destination(backend(1)))),
+        (asked, Direction::Original, Some(forth(&asked, backend(1)))),
         (real, Direction::Original, None),
-        (answer(real), Direction::Reply, Some(Rewrite::Source(service(1)))),
+        (answer(real), Direction::Reply, Some(back(&asked))),
         (answer(asked), Direction::Reply, None),
     ] {
         let known = known(&table, &packet, 1);
@@ -88,7 +100,9 @@ fn both_names_end_with_the_flow() {
     for ends in ["removed", "expired", "swept"] {
         let table = table(100);
         let real = translated(udp(1), backend(1));
-        let id = table.open_translated(&udp(1), backend(1), decision(1), ticks(0)).unwrap();
+        let id = table
+            .open_translated(&udp(1), backend(1), udp(1).tuple.source_port, decision(1), ticks(0))
+            .unwrap();
         let late = ticks(common::in_ticks(Timeouts::default().udp_unreplied) + 2);
         let now = match ends {
             "removed" => {
@@ -106,9 +120,10 @@ fn both_names_end_with_the_flow() {
         assert_eq!((table.len(), table.views().count()), (0, 0));
         assert_eq!(table.find(&udp(1).tuple), None);
         // Both slots are free: the same client may ask again, and gets another backend.
-        let other = table.open_translated(&udp(1), backend(2), decision(2), now).unwrap();
+        let other =
+            table.open_translated(&udp(1), backend(2), udp(1).tuple.source_port, decision(2), now).unwrap();
         assert_ne!(id, other);
-        assert_eq!(table.rewrite(&known_at(&table, &udp(1), now)), Some(Rewrite::Destination(backend(2))));
+        assert_eq!(table.rewrite(&known_at(&table, &udp(1), now)), Some(forth(&udp(1), backend(2))));
         let stats = table.stats();
         assert_eq!((stats.opened, stats.expired + stats.removed, table.len()), (2, 1, 1));
     }
@@ -130,6 +145,7 @@ fn a_sweep_takes_names_away_whose_flows_are_gone() {
                 .open_translated(
                     &udp(round * 20 + flow),
                     backend(1),
+                    udp(round * 20 + flow).tuple.source_port,
                     decision(1),
                     ticks(u64::from(round) * timeout),
                 )
@@ -149,7 +165,7 @@ fn a_sweep_takes_names_away_whose_flows_are_gone() {
 fn a_connection_is_one_whatever_its_packets_are_called() {
     let table = table(100);
     let (asks, real) = (tcp(1, SYN), translated(tcp(1, SYN), backend(1)));
-    table.open_translated(&asks, backend(1), decision(1), ticks(0)).unwrap();
+    table.open_translated(&asks, backend(1), asks.tuple.source_port, decision(1), ticks(0)).unwrap();
     known(&table, &answer(translated(tcp(1, SYN_ACK), backend(1))), 1);
     known(&table, &answer(tcp(1, SYN_ACK)), 1);
     known(&table, &tcp(1, ACK), 2);
@@ -163,22 +179,29 @@ fn a_connection_is_one_whatever_its_packets_are_called() {
     known(&table, &reset, 3);
     assert_eq!(table.track(&asks, ticks(4)), Track::MayOpen);
     assert_eq!(table.stats().reopened, 1);
-    table.open_translated(&asks, backend(2), decision(2), ticks(4)).unwrap();
-    assert_eq!(rewrite(&table, &asks, 5), Some(Rewrite::Destination(backend(2))));
+    table.open_translated(&asks, backend(2), asks.tuple.source_port, decision(2), ticks(4)).unwrap();
+    assert_eq!(rewrite(&table, &asks, 5), Some(forth(&asks, backend(2))));
 }
 
 #[test]
 fn a_name_is_given_once() {
     let table = table(100);
-    let id = table.open_translated(&udp(1), backend(1), decision(1), ticks(0)).unwrap();
-    assert_eq!(table.open_translated(&udp(1), backend(1), decision(1), ticks(0)), Err(OpenError::Exists(id)));
-    assert_eq!(table.open_translated(&udp(1), backend(2), decision(1), ticks(0)), Err(OpenError::Exists(id)));
+    let id =
+        table.open_translated(&udp(1), backend(1), udp(1).tuple.source_port, decision(1), ticks(0)).unwrap();
+    assert_eq!(
+        table.open_translated(&udp(1), backend(1), udp(1).tuple.source_port, decision(1), ticks(0)),
+        Err(OpenError::Exists(id))
+    );
+    assert_eq!(
+        table.open_translated(&udp(1), backend(2), udp(1).tuple.source_port, decision(1), ticks(0)),
+        Err(OpenError::Exists(id))
+    );
     assert_eq!(table.open(&udp(1), decision(1), ticks(0)), Err(OpenError::Exists(id)));
     assert_eq!(table.len(), 1);
     // Nor to a flow that has the address for its own.
     let own = table.open(&udp(2), decision(1), ticks(0)).unwrap();
     assert_eq!(
-        table.open_translated(&udp(2), backend(1), decision(1), ticks(0)),
+        table.open_translated(&udp(2), backend(1), udp(2).tuple.source_port, decision(1), ticks(0)),
         Err(OpenError::Exists(own))
     );
     assert_eq!((table.len(), rewrite(&table, &udp(2), 1)), (2, None));
@@ -189,7 +212,8 @@ fn a_name_is_given_once() {
 fn a_full_table_records_neither_or_both() {
     let table = FlowTable::new(config(30)).unwrap().with_quota(Quota { flows: 1000, half_open: 1000 });
     for flow in 0..400 {
-        let opened = table.open_translated(&udp(flow), backend(1), decision(3), ticks(0));
+        let opened =
+            table.open_translated(&udp(flow), backend(1), udp(flow).tuple.source_port, decision(3), ticks(0));
         let by_name = table.find(&udp(flow).tuple).is_some();
         let by_address = table.find(&translated(udp(flow), backend(1)).tuple).is_some();
         assert_eq!((by_name, by_address), (opened.is_ok(), opened.is_ok()), "{flow}: {opened:?}");
@@ -206,7 +230,7 @@ fn a_full_table_records_neither_or_both() {
 #[test]
 fn translated_flows_are_carried_over_with_their_names() {
     let from = table(100);
-    from.open_translated(&udp(1), backend(1), decision(1), ticks(0)).unwrap();
+    from.open_translated(&udp(1), backend(1), udp(1).tuple.source_port, decision(1), ticks(0)).unwrap();
     from.open(&udp(2), decision(1), ticks(0)).unwrap();
     let to = table(100);
     for flow in from.export() {
@@ -214,9 +238,9 @@ fn translated_flows_are_carried_over_with_their_names() {
         to.import(&flow, ticks(1)).unwrap();
     }
     assert_eq!(to.len(), 2);
-    assert_eq!(rewrite(&to, &udp(1), 2), Some(Rewrite::Destination(backend(1))));
-    let back = answer(translated(udp(1), backend(1)));
-    assert_eq!(rewrite(&to, &back, 2), Some(Rewrite::Source(service(1))));
+    assert_eq!(rewrite(&to, &udp(1), 2), Some(forth(&udp(1), backend(1))));
+    let answered = answer(translated(udp(1), backend(1)));
+    assert_eq!(rewrite(&to, &answered, 2), Some(back(&udp(1))));
     assert_eq!(rewrite(&to, &answer(udp(2)), 2), None);
     // Without room for the name there is no flow either.
     let small = table(1);
@@ -238,8 +262,38 @@ fn six_is_as_four() {
     };
     let asked = packet(tuple, Transport::Udp);
     let becomes = Target { addr: Addr::from_v6([0xfc; 16]), port: 5353 };
-    table.open_translated(&asked, becomes, decision(1), ticks(0)).unwrap();
-    assert_eq!(rewrite(&table, &asked, 1), Some(Rewrite::Destination(becomes)));
-    let service = Target { addr: tuple.destination, port: 53 };
-    assert_eq!(rewrite(&table, &answer(translated(asked, becomes)), 1), Some(Rewrite::Source(service)));
+    table.open_translated(&asked, becomes, asked.tuple.source_port, decision(1), ticks(0)).unwrap();
+    assert_eq!(rewrite(&table, &asked, 1), Some(forth(&asked, becomes)));
+    assert_eq!(rewrite(&table, &answer(translated(asked, becomes)), 1), Some(back(&asked)));
+}
+
+#[test]
+fn an_originator_has_several_connections_to_one_end_from_one_port() {
+    let from = table(100);
+    let first = udp(1);
+    let second = Packet { tuple: Tuple { destination_port: 81, ..first.tuple }, ..first };
+    let own = first.tuple.source_port;
+    from.open_translated(&first, backend(1), own, decision(1), ticks(0)).unwrap();
+    let taken = from.open_translated(&second, backend(1), own, decision(1), ticks(0));
+    assert!(matches!(taken, Err(OpenError::Exists(_))));
+    from.open_translated(&second, backend(1), 50_000, decision(1), ticks(0)).unwrap();
+    let real = translated(second, backend(1));
+    let real = Packet { tuple: Tuple { source_port: 50_000, ..real.tuple }, ..real };
+    let to = table(100);
+    from.export().for_each(|flow| {
+        let flow = ExportedFlow::from_bytes(&flow.to_bytes()).unwrap();
+        to.import(&flow, ticks(1)).unwrap();
+    });
+    for table in [&from, &to] {
+        let forth = Some(Rewrite::Destination { target: backend(1), source_port: 50_000 });
+        assert_eq!(rewrite(table, &second, 2), forth);
+        assert_eq!(rewrite(table, &answer(real), 2), Some(back(&second)));
+        assert_eq!(rewrite(table, &answer(translated(first, backend(1))), 2), Some(back(&first)));
+        let view = table.views().find(|view| view.original == real.tuple).unwrap();
+        assert_eq!((view.called, view.calling_port), (Some(second.tuple.destination()), own));
+        // By the name of the flow, its originator has another connection.
+        assert!(known(table, &real, 2).is_called_otherwise);
+        assert!(!known(table, &second, 2).is_called_otherwise);
+        assert!(!known(table, &answer(real), 2).is_called_otherwise);
+    }
 }

@@ -15,7 +15,7 @@ use crate::name::unique;
 use crate::node::BRIDGE;
 use crate::program::{PATIENCE, podgate};
 use crate::space::finish;
-use crate::{Instance, Node, Pod, eventually, wait_until};
+use crate::{ApiServer, Instance, Node, Pod, eventually, wait_until};
 
 /// A running gateway. Dropping it kills it and detaches what it held.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub struct Gateway {
     pub instance: Instance,
     node_netns: PathBuf,
     dir: TempDir,
+    /// Where its objects come from.
+    source: Vec<String>,
     options: Vec<String>,
     child: Option<Child>,
 }
@@ -38,6 +40,29 @@ impl Gateway {
         gateway
     }
 
+    /// Runs on `node`, with what `api` says of it; returns when every pod is guarded.
+    #[track_caller]
+    pub fn of_api(node: &Node, api: &ApiServer, options: &[&str]) -> Self {
+        let mut gateway = Self::prepare_of_api(node, api, options);
+        gateway.launch();
+        gateway.instance.wait_for_pods(node.pods.iter().map(|pod| pod.key.as_str()));
+        gateway
+    }
+
+    /// The same, all but running.
+    pub fn prepare_of_api(node: &Node, api: &ApiServer, options: &[&str]) -> Self {
+        let mut gateway = Self::prepare(node, "", options);
+        let state = gateway.dir.path().join("state");
+        gateway.source = vec!["--kubeconfig".into(), api.reader().display().to_string()];
+        gateway.source.extend(["--state-dir".into(), state.display().to_string()]);
+        gateway
+    }
+
+    /// Where it keeps the last good state.
+    pub fn saved(&self) -> PathBuf {
+        self.dir.path().join("state").join(&self.instance.name).join("objects.jsonl")
+    }
+
     /// All but running: [`Gateway::launch`] does.
     pub fn prepare(node: &Node, policies: &str, options: &[&str]) -> Self {
         let dir = tempfile::Builder::new().prefix("podgate-live-").tempdir().expect("a directory");
@@ -45,10 +70,12 @@ impl Gateway {
             fs::create_dir(dir.path().join(sub)).expect("a directory");
         }
         let instance = Instance { name: unique("t"), run_dir: Some(dir.path().join("run")) };
+        let source = vec!["--manifests".into(), dir.path().join("manifests").display().to_string()];
         let gateway = Self {
             instance,
             node_netns: node.space.netns().path().to_owned(),
             dir,
+            source,
             options: options.iter().map(|&option| option.into()).collect(),
             child: None,
         };
@@ -61,8 +88,8 @@ impl Gateway {
     pub fn command(&self) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.node_netns.display())).arg("--").arg(podgate());
-        command.args(["run", "--bridge", BRIDGE, "--manifests"]);
-        command.arg(self.manifests()).args(self.instance.flags()).args(&self.options);
+        command.args(["run", "--bridge", BRIDGE]).args(&self.source);
+        command.args(self.instance.flags()).args(&self.options);
         // A large table would only cost every test the time to make it and to walk through it.
         if !self.options.iter().any(|option| option == "--flows") {
             command.args(["--flows", "131072"]);

@@ -13,6 +13,7 @@
 //! cni        what a container runtime does, with real plugins
 //! libcni     the library that runtimes use, calling real plugins
 //! lab        `podgate lab up`, taken down at the end
+//! apiserver  a real Kubernetes API server on a node, and what a user does with it
 //! events     what `podgate observe --follow` says, awaited
 //! wait       conditions, awaited
 //! traffic    servers, probes, floods, ping, iperf3
@@ -27,6 +28,7 @@
 //! Everything here panics where a test could not go on: the message is for whoever reads the
 //! test's output.
 
+pub mod apiserver;
 pub mod capture;
 pub mod cases;
 pub mod cni;
@@ -51,6 +53,7 @@ pub mod wait;
 
 pub use podgate_control::verify::gate::{self, GateState};
 
+pub use apiserver::ApiServer;
 pub use events::Events;
 pub use footprint::Footprint;
 pub use gateway::Gateway;

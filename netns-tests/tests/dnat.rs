@@ -6,6 +6,7 @@ use podgate_netns_tests::traffic::{
     ALLOWED_WITHIN, Conversation, DENIED_AFTER, Reach, Server, ask_udp, reach, reach_within, reaches_udp,
 };
 use podgate_netns_tests::{Gateway, Node, Turn};
+use serde_json::Value;
 
 const SERVICE: [u8; 4] = [10, 96, 0, 10];
 
@@ -76,6 +77,56 @@ fn services_work(bridged: bool) {
         assert_eq!(reach_within(&guest.space, SERVICE, 80, DENIED_AFTER), Reach::TimedOut);
     }
     assert_eq!(reach(&node.space, SERVICE, 80), Reach::Connected, "the node itself may always");
+}
+
+/// What explain says of a gateway that leaves translation to the host is what happens: the Service's address counts
+/// where the connection leaves, the pod's where it arrives.
+#[test]
+fn explain_knows_who_translates() {
+    const SERVED: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: server, namespace: shop}
+spec: {clusterIP: 10.96.0.10, selector: {app: server}, ports: [{port: 80, targetPort: 8080}]}
+---
+";
+    let _turn = Turn::shared();
+    let node = with_service(true);
+    let gateway = Gateway::start(&node, SERVED, &["--services", "off"]);
+    let client = node.pod("shop/client");
+    let _server = Server::start(node.pod("shop/server"), 8080);
+    let explain = || -> (i32, Value) {
+        let to = ["--to", "svc:shop/server", "--port", "80", "-o", "json"];
+        let told = gateway.instance.ask(&[&["explain", "--from", "shop/client"], &to[..]].concat());
+        (told.code, serde_json::from_str(&told.stdout).expect("JSON"))
+    };
+    let service = "ipBlock: {cidr: 10.96.0.10/32}";
+    let pod = "podSelector: {matchLabels: {app: server}}";
+    for (peers, leaves, arrives) in [
+        (format!("{{{service}}}"), true, false),
+        (format!("{{{pod}}}"), false, true),
+        (format!("{{{service}}}, {{{pod}}}"), true, true),
+    ] {
+        let spec = format!(
+            "{{podSelector: {{matchLabels: {{app: client}}}}, policyTypes: [Egress], egress: [{{to: [{peers}]}}]}}"
+        );
+        gateway.apply(&(SERVED.to_owned() + &policy("shop/egress", &spec)));
+        let (code, told) = explain();
+        assert_eq!(told["service"]["services"], "off", "{told}");
+        assert_eq!(told["service"]["leaving"][0]["allowed"], leaves, "{told}");
+        assert_eq!(told["service"]["backends"][0]["allowed"], arrives, "{told}");
+        let passes = leaves && arrives;
+        assert_eq!((code == 0, &told["allowed"]), (passes, &Value::Bool(passes)), "{told}");
+        let within = if passes { ALLOWED_WITHIN } else { DENIED_AFTER };
+        let reached = reach_within(&client.space, SERVICE, 80, within);
+        assert_eq!(reached == Reach::Connected, passes, "{peers}");
+        if !passes {
+            let dropped = gateway.instance.events(&["--verdict", "dropped"]);
+            let last = dropped.last().expect("a drop");
+            let port = if leaves { 8080 } else { 80 };
+            assert_eq!((last.destination_port, &last.policies[..]), (port, &["shop/egress".to_owned()][..]));
+        }
+    }
 }
 
 #[test]

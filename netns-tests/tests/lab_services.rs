@@ -86,6 +86,36 @@ fn a_service_leads_to_its_pods_by_every_way() {
 }
 
 #[test]
+fn a_client_reaches_one_backend_by_all_its_names_from_one_port() {
+    let _turn = Turn::shared();
+    let one = deployment("shop/one", 1);
+    let first = service(
+        "shop/first",
+        "one",
+        "ports: [{name: a, port: 7000}, {name: b, port: 7001, targetPort: 7000}]",
+    );
+    let second = service("shop/second", "one", "ports: [{port: 7000}]");
+    let lab = TestLab::up(&(shop() + &one + &first + &second), "");
+    let client = lab.pod("shop/client");
+    let pod = lab.pod("shop/one-0");
+    let server = Server::start(&pod, 7000);
+    for family in 0..2 {
+        let own = 41_000 + family as u16;
+        let (first, second) = (lab.service("shop/first")[family], lab.service("shop/second")[family]);
+        let itself: IpAddr = if first.is_ipv4() { pod.v4.into() } else { pod.v6.into() };
+        let mut conversations: Vec<Conversation> =
+            [(itself, 7000), (first, 7000), (first, 7001), (second, 7000)]
+                .into_iter()
+                .map(|(to, port)| Conversation::open_from(&client.space, own, to, port))
+                .collect();
+        for conversation in &mut conversations {
+            assert!(conversation.exchange(ALLOWED_WITHIN));
+        }
+    }
+    assert_eq!(server.asked(), 8);
+}
+
+#[test]
 fn policy_judges_the_pod_and_its_port_and_all_is_told() {
     let _turn = Turn::shared();
     let lab = TestLab::up(&shop(), "");

@@ -8,8 +8,10 @@ use std::path::PathBuf;
 use nix::fcntl::{Flock, FlockArg};
 use podgate_dataplane::steer::{self, SteerError};
 
+use super::fencing;
 use super::paths::{NameError, Paths, check_name};
 use super::trunk::Trunk;
+use crate::fence::FenceError;
 use crate::net::{NetError, Netlink};
 
 /// What was taken down.
@@ -34,6 +36,9 @@ pub enum DetachError {
     /// The trunk could not be removed.
     #[error(transparent)]
     Net(#[from] NetError),
+    /// The fence could not be removed.
+    #[error(transparent)]
+    Fence(#[from] FenceError),
     /// The files could not be removed.
     #[error("cannot remove {}: {source}", .path.display())]
     Files {
@@ -112,6 +117,8 @@ pub async fn detach(paths: &Paths, name: &str) -> Result<DetachReport, DetachErr
 /// As [`detach`], by whoever holds the lock; the files are left for [`remove_files`].
 pub(super) async fn take_down(paths: &Paths, name: &str) -> Result<DetachReport, DetachError> {
     let mut report = DetachReport::default();
+    // First: should it fail, nothing is open yet.
+    fencing::lower(paths, name).await?;
     for pins in paths.pins() {
         report.pins += steer::detach(&pins)?;
     }

@@ -10,6 +10,7 @@ use podgate_dataplane::mac::Mac;
 use super::gateway::Gateway;
 use super::start::StartError;
 use super::{PreflightError, preflight};
+use crate::fence::Port;
 use crate::net::{AdminState, Event, Link, LinkKind, Monitor, NetError, Netlink, Peer, PodEnd};
 
 /// Events handled before policy is put in force: many ports that come at once cost one compilation,
@@ -72,8 +73,9 @@ impl<'a> Follow<'a> {
                 Some(Event::Appeared(link) | Event::Changed { now: link, .. }) if self.is_port(&link) => {
                     changed |= self.guard(gateway, &link).await;
                 }
-                Some(Event::Removed(link) | Event::Appeared(link) | Event::Changed { now: link, .. }) => {
-                    changed |= self.let_go(gateway, link.index).await;
+                Some(Event::Removed(link)) => changed |= self.let_go(gateway, link.index, false).await,
+                Some(Event::Appeared(link) | Event::Changed { now: link, .. }) => {
+                    changed |= self.let_go(gateway, link.index, true).await;
                 }
                 Some(Event::AddressesChanged { .. }) => addresses = true,
                 Some(Event::Synced) => {}
@@ -84,7 +86,25 @@ impl<'a> Follow<'a> {
         if addresses {
             changed |= self.read_addresses(gateway).await;
         }
+        self.settle_fence(gateway).await;
         changed
+    }
+
+    /// Lets the ports that are guarded by now pass the fence, and no others.
+    pub(super) async fn settle_fence(&self, gateway: &Gateway) {
+        let others =
+            if gateway.fence_asks_for_others().await { self.ports_of_others().await } else { Vec::new() };
+        gateway.set_alarms("other bridges", others.first().map(told_of_others).into_iter().collect());
+        gateway.settle_fence(others).await;
+    }
+
+    /// Veths of other bridges.
+    pub(super) async fn ports_of_others(&self) -> Vec<Port> {
+        let mut links = self.netlink.links().await.unwrap_or_default();
+        links.retain(|link| {
+            link.kind == LinkKind::Veth && link.master.is_some_and(|master| master != self.bridge)
+        });
+        links.into_iter().map(|link| Port { ifindex: link.index, name: link.name }).collect()
     }
 
     /// Looks at all ports there are: for those in trouble, and for what no event has told.
@@ -100,10 +120,13 @@ impl<'a> Follow<'a> {
         }
         let gone = |index: &u32| !links.iter().any(|link| link.index == *index);
         changed |= gateway.forget_gone(|index| !gone(&index));
-        let left = guarded.into_iter().filter(gone).chain(others.iter().map(|link| link.index));
-        for index in left.collect::<Vec<_>>() {
-            changed |= self.let_go(gateway, index).await;
+        for index in guarded.into_iter().filter(gone).collect::<Vec<_>>() {
+            changed |= self.let_go(gateway, index, false).await;
         }
+        for link in others {
+            changed |= self.let_go(gateway, link.index, true).await;
+        }
+        self.settle_fence(gateway).await;
         changed
     }
 
@@ -139,6 +162,7 @@ impl<'a> Follow<'a> {
         for link in &links {
             self.guard(gateway, link).await;
         }
+        self.settle_fence(gateway).await;
     }
 
     /// Sets up again what was set down. For the end, when the wire is to be open.
@@ -224,10 +248,14 @@ impl<'a> Follow<'a> {
     }
 
     /// A device that is gone, or no port of the bridge any more.
-    async fn let_go(&mut self, gateway: &Gateway, index: u32) -> bool {
+    async fn let_go(&mut self, gateway: &Gateway, index: u32, is_there: bool) -> bool {
         if self.troubles.remove(&index).is_some_and(|trouble| trouble.set_down) {
             // If it is there still, it is nobody's business here any more.
             let _ = self.netlink.set_state(index, AdminState::Up).await;
+        }
+        // It may join the bridge again before this is over.
+        if is_there && gateway.guarded().contains(&index) {
+            gateway.close_at_fence(index).await;
         }
         match gateway.let_go(index) {
             Ok(changed) => changed,
@@ -261,6 +289,16 @@ impl<'a> Follow<'a> {
 /// That every port is small enough for the trunk.
 pub(super) fn check(ends: &[PodEnd]) -> Result<(), PreflightError> {
     ends.iter().try_for_each(preflight::check_mtu)
+}
+
+/// What is to be known where the kernel does not tell bridges apart.
+fn told_of_others(port: &Port) -> String {
+    format!(
+        "this kernel does not tell nft which bridge a port is of (CONFIG_NFT_BRIDGE_META): veths of other bridges, as \
+         {} is one, are closed until podgate has seen them, and those that come while it does not run stay closed; \
+         --fence off leaves them alone",
+        port.name
+    )
 }
 
 /// The end of a port whose pod cannot be seen: nothing is for it, and it is bound to no pod.

@@ -8,11 +8,13 @@ use std::time::{Duration, SystemTime};
 use podgate_dataplane::counters::Counters;
 use podgate_dataplane::policy::{EndpointKind, Handovers};
 use podgate_dataplane::snapshot::Snapshot;
-use podgate_dataplane::steer::{SteerConfig, SteerError, Steering};
-use podgate_dataplane::worker::{self, Shared, Worker, WorkerReport};
+use podgate_dataplane::steer::{CountsReader, SteerConfig, SteerError, Steering};
+use podgate_dataplane::worker::{self, Shared, Worker, WorkerGauges, WorkerReport};
 use podgate_flowtable::{Addr, Epoch, Quota, Time};
 
 use super::attachments::Attachments;
+use super::fencing::Fencing;
+use super::health::Pulse;
 use super::history::{self, Clocks};
 use super::in_force::InForce;
 use super::owners::Owners;
@@ -20,12 +22,12 @@ use super::pod_starts::PodStarts;
 use super::ports::{Noted, PortTable};
 use super::publish_times::PublishTimes;
 use super::revalidate::Revalidation;
-use super::{History, RunOptions, ServiceMode};
+use super::{History, RunOptions};
 use crate::compile::{CompileError, Compiler, Limits, Locality, PortAssignment, Settings, Sizes, Work};
 use crate::model::Cluster;
 use crate::net::{MarkRule, PodEnd};
-use crate::service::{ServiceNote, Translator};
-use crate::source::{Background, Loaded};
+use crate::service::{ServiceMode, ServiceNote, Translator};
+use crate::source::{Background, Loaded, SourceHandle, SourceStatus};
 
 /// Snapshots kept to name what older events were decided by.
 const SNAPSHOTS_KEPT: usize = 16;
@@ -51,15 +53,27 @@ pub enum PublishError {
 /// A running gateway.
 pub struct Gateway {
     pub(super) options: RunOptions,
+    /// Where the objects come from, and how that is.
+    pub(super) source: SourceHandle,
     pub(super) shared: Arc<Shared>,
     /// What each owner of flows may have.
     pub(super) quota: Quota,
     pub(super) counters: Vec<Arc<Counters>>,
+    /// What each worker tells.
+    pub(super) gauges: Vec<Arc<WorkerGauges>>,
+    /// What the steering counted.
+    pub(super) steered: CountsReader,
+    /// The control loop's.
+    pub(super) pulse: Pulse,
     pub(super) history: History,
     pub(super) revalidation: Revalidation,
     /// Told of every snapshot that is put in force, by its number.
     pub(super) epochs: tokio::sync::watch::Sender<u32>,
     pub(super) started: Time,
+    /// The same by the wall clock.
+    pub(super) started_at: SystemTime,
+    /// What closes new pods until they are guarded.
+    pub(super) fence: Fencing,
     pub(super) state: Mutex<State>,
 }
 
@@ -100,6 +114,8 @@ pub(super) struct State {
     /// Who has the addresses of pods.
     pub(super) owners: Owners,
     pub(super) hash_seed: u64,
+    /// Keys the choice of backends, over restarts.
+    pub(super) service_seed: u64,
     /// Services as the dataplane has them.
     pub(super) translator: Translator,
     pub(super) compiler: Compiler,
@@ -153,6 +169,11 @@ impl Gateway {
     /// Past and coming events.
     pub fn history(&self) -> &History {
         &self.history
+    }
+
+    /// How the source of the objects is.
+    pub fn source_status(&self) -> SourceStatus {
+        self.source.status()
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -301,7 +322,7 @@ impl Gateway {
         state.compiled = Some((compiled.sizes, compiled.work, worker::now().since(start)));
         state.next_epoch += 1;
         let (mut snapshot, service_notes) =
-            self.translating(&mut state.translator, &cluster, compiled.snapshot, state.hash_seed);
+            self.translating(&mut state.translator, &cluster, compiled.snapshot, state.service_seed);
         snapshot.pod_ranges = pod_ranges(&cluster, &locality);
         snapshot.handovers = self.handovers(state, &snapshot);
         let snapshot = Arc::new(snapshot);

@@ -6,11 +6,11 @@ use std::time::Duration;
 use podgate_dataplane::worker;
 use podgate_flowtable::Epoch;
 
-use super::gateway::Gateway;
+use super::gateway::{Gateway, State};
 use super::history;
 use crate::api;
-use crate::model::Cluster;
-use crate::source::{Background, list};
+use crate::model::{Cluster, ObjectKey};
+use crate::source::{Background, list, policy};
 
 /// The objects behind a snapshot. Manifests that came later and could not be put in force are not
 /// among them.
@@ -39,17 +39,38 @@ impl Gateway {
         self.status()
     }
 
+    /// Whether anything is.
+    pub(super) fn is_in_force(&self) -> bool {
+        self.state().in_force.is_some()
+    }
+
     fn has_in_force(&self, wanted: &api::Wanted) -> bool {
         let state = self.state();
         let is_recent =
             |in_force: &InForce| wanted.revision.is_none_or(|wanted| in_force.revision >= Some(wanted));
+        let is_late_enough =
+            |in_force: &InForce| wanted.epoch.is_none_or(|wanted| in_force.epoch.0 >= wanted);
         let is_bound = |pod: &str| {
             state
                 .ports
                 .iter()
                 .any(|port| port.bound.as_ref().is_some_and(|bound| bound.pod.to_string() == pod))
         };
-        state.in_force.as_ref().is_some_and(is_recent) && wanted.pods().all(is_bound)
+        let in_force = state.in_force.as_ref();
+        in_force.is_some_and(|found| is_recent(found) && is_late_enough(found)) && wanted.pods().all(is_bound)
+    }
+
+    /// The policy of that name as it is in force.
+    pub fn policy_in_force(&self, key: &ObjectKey) -> api::PolicyInForce {
+        let state = self.state();
+        let in_force = state.in_force.as_ref();
+        let found = in_force.and_then(|in_force| in_force.cluster.policies().get(key));
+        api::PolicyInForce {
+            epoch: in_force.map(|in_force| in_force.epoch.0),
+            revision: in_force.and_then(|in_force| in_force.revision),
+            object: found.map(|found| policy(found)),
+            held_back: held_back(&state),
+        }
     }
 
     /// The objects that are in force, with the addresses that pods have here; `None` before the first
@@ -58,8 +79,7 @@ impl Gateway {
         let now = worker::now();
         let (in_force, published, held_back) = {
             let state = self.state();
-            let newer = ["manifests", "compile"].into_iter().filter_map(|about| state.alarms.get(about));
-            (state.in_force.clone()?, state.published, newer.flatten().cloned().collect())
+            (state.in_force.clone()?, state.published, held_back(&state))
         };
         let places = in_force.background.policies.iter();
         // Made without the lock: the gateway goes on meanwhile.
@@ -68,8 +88,15 @@ impl Gateway {
             epoch: in_force.epoch.0,
             age_seconds: published.map_or(0.0, |(at, _)| history::seconds_since(now, at)),
             held_back,
+            services: self.options.services,
             places: places.map(|(policy, place)| (policy.to_string(), place.into())).collect(),
             objects: list(&in_force.cluster, &in_force.background),
         })
     }
+}
+
+/// Why what the source says now is not in force, if it is not.
+pub(super) fn held_back(state: &State) -> Vec<String> {
+    let newer = ["manifests", "compile"].into_iter().filter_map(|about| state.alarms.get(about));
+    newer.flatten().cloned().collect()
 }

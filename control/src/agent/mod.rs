@@ -16,7 +16,10 @@
 //! memory     how much of it there is
 //! gateway    what it then does
 //! status     how it is
+//! health     whether it lives, and is ready
+//! measures   it in numbers, for monitoring
 //! table      the flow table in numbers
+//! fencing    new pods closed until they are guarded
 //! follow     ports, as they come, go and change
 //! revalidate what a change of policy means for live flows
 //! carry      flows over a restart
@@ -25,6 +28,7 @@
 //! in_force   what the policy in force was compiled from
 //! pod_starts     how long new pods wait for their policy
 //! publish_times  how long changes took to be in force
+//! feed       where the objects come from
 //! history    events with names, kept for a while and passed on
 //! supervise  the loop: manifests, links, signals, the clock
 //! detach     taking everything down
@@ -35,13 +39,17 @@ mod bpffs;
 mod carry;
 mod cni;
 mod detach;
+mod feed;
+mod fencing;
 mod flow_options;
 mod flows;
 mod follow;
 mod gateway;
+mod health;
 mod history;
 mod home;
 mod in_force;
+mod measures;
 mod memory;
 mod options;
 mod owners;
@@ -66,7 +74,7 @@ pub use gateway::{Gateway, PublishError};
 pub use history::History;
 pub(crate) use history::{Clocks, record};
 pub use home::HomeError;
-pub use options::{OnExit, RunOptions, ServiceMode};
+pub use options::{FenceMode, OnExit, RunOptions};
 pub use paths::{NameError, Paths, PinsError, check_name, list_instances};
 pub use preflight::PreflightError;
 pub use start::StartError;

@@ -1,12 +1,14 @@
 //! What a gateway is told.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use podgate_dataplane::snapshot::Switches;
 use podgate_dataplane::steer::Fallback;
 
 use super::FlowOptions;
-use crate::source::{Strictness, Workloads};
+use crate::service::ServiceMode;
+use crate::source::{KubernetesOptions, Strictness, Workloads};
 
 /// What happens to the guard when the gateway is told to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
@@ -18,13 +20,13 @@ pub enum OnExit {
     Detach,
 }
 
-/// Who makes a Service's address a backend's.
+/// Whether veths that are not guarded are closed by a rule in the kernel, where the fallback is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
-pub enum ServiceMode {
-    /// The gateway, at the client's port: policy judges the backend.
+pub enum FenceMode {
+    /// They are, from before the first port is guarded until the gateway is detached.
     #[default]
     On,
-    /// Others (kube-proxy), behind the client's port: its egress policy sees the Service's address.
+    /// A new veth is open until it is guarded.
     Off,
 }
 
@@ -39,6 +41,8 @@ pub struct RunOptions {
     pub except: Vec<String>,
     /// Files and directories of manifests.
     pub manifests: Vec<PathBuf>,
+    /// The API server that the objects come from, in the place of manifests.
+    pub kubernetes: Option<KubernetesOptions>,
     /// Whether workloads stand for pods. On a node they do not: its cluster tells its pods.
     pub workloads: Workloads,
     /// How addresses and CIDRs in them are judged.
@@ -55,6 +59,8 @@ pub struct RunOptions {
     pub on_exit: OnExit,
     /// What happens without a live worker.
     pub fallback: Fallback,
+    /// Whether new veths are closed until they are guarded.
+    pub fence: FenceMode,
     /// Who translates Services.
     pub services: ServiceMode,
     /// Switches of the step.
@@ -69,6 +75,8 @@ pub struct RunOptions {
     pub min_gso_bytes: u32,
     /// Where instances keep their files.
     pub run_dir: PathBuf,
+    /// Where probes and metrics are answered; nowhere where `None`.
+    pub listen: Option<SocketAddr>,
 }
 
 impl RunOptions {
@@ -79,6 +87,7 @@ impl RunOptions {
             bridge: bridge.into(),
             except: Vec::new(),
             manifests,
+            kubernetes: None,
             workloads: Workloads::Ignored,
             strictness: Strictness::default(),
             pod_ips: None,
@@ -87,6 +96,7 @@ impl RunOptions {
             cpus: Vec::new(),
             on_exit: OnExit::Hold,
             fallback: Fallback::Closed,
+            fence: FenceMode::On,
             services: ServiceMode::On,
             switches: Switches::default(),
             flows: FlowOptions::default(),
@@ -94,6 +104,7 @@ impl RunOptions {
             heavy_pps: 20_000,
             min_gso_bytes: 88,
             run_dir: PathBuf::from(super::paths::RUN_DIR),
+            listen: None,
         }
     }
 }

@@ -5,7 +5,9 @@
 //! /run/podgate/<name>/home          which bridge it guards
 //! /run/podgate/<name>/api.sock      the local socket, root only
 //! /run/podgate/<name>/flows.bin     flows on their way over a restart
+//! /run/podgate/<name>/service.key   keys the choice of backends
 //! /run/podgate/<name>/attachments.json  what runtimes have told of pods
+//! /run/podgate/<name>/fence         the name of its nft table, while there is one
 //! /run/podgate/<name>/trunk.netns   the trunk's gateway side lives in this namespace
 //! /sys/fs/bpf/podgate/<name>/       pins; under /run/podgate/bpf where there is no bpffs
 //! ```
@@ -96,9 +98,19 @@ impl Paths {
         self.dir().join("home")
     }
 
+    /// Names the instance's nft table.
+    pub(super) fn fence(&self) -> PathBuf {
+        self.dir().join("fence")
+    }
+
     /// Flows on their way over a restart.
     pub(super) fn flows(&self) -> PathBuf {
         self.dir().join("flows.bin")
+    }
+
+    /// The key of the hash by which connections get their backends.
+    pub(super) fn service_key(&self) -> PathBuf {
+        self.dir().join("service.key")
     }
 
     /// What runtimes have told of pods.

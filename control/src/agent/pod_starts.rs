@@ -11,7 +11,7 @@ use std::time::Duration;
 use podgate_flowtable::Time;
 
 use super::publish_times::PublishTimes;
-use crate::api::TimeToPolicy;
+use crate::api::{Distribution, TimeToPolicy};
 use crate::model::{Cluster, ObjectKey, Pod};
 
 /// When manifests first told of pods, and how long these were closed.
@@ -39,6 +39,11 @@ impl PodStarts {
     /// A pod's policy is in force.
     pub(super) fn record(&mut self, took: Duration) {
         self.times.record(took);
+    }
+
+    /// Over all pods so far, in buckets.
+    pub(super) fn distribution(&self, bounds: &[Duration]) -> Distribution {
+        self.times.distribution(bounds)
     }
 
     /// Over all pods so far; `None` if there was none.

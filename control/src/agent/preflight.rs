@@ -87,6 +87,8 @@ pub enum PreflightError {
 
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_NET_RAW: u32 = 13;
+/// To be told of addresses that change in the pods' namespaces (net/netlink/af_netlink.c, NETLINK_LISTEN_ALL_NSID).
+const CAP_NET_BROADCAST: u32 = 11;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_BPF: u32 = 39;
 
@@ -119,9 +121,12 @@ fn effective_capabilities() -> u64 {
 fn check_capabilities(effective: u64) -> Result<(), PreflightError> {
     let has = |capability: u32| effective >> capability & 1 == 1;
     let mut missing = Vec::new();
-    for (capability, name) in
-        [(CAP_NET_ADMIN, "CAP_NET_ADMIN"), (CAP_NET_RAW, "CAP_NET_RAW"), (CAP_SYS_ADMIN, "CAP_SYS_ADMIN")]
-    {
+    for (capability, name) in [
+        (CAP_NET_ADMIN, "CAP_NET_ADMIN"),
+        (CAP_NET_BROADCAST, "CAP_NET_BROADCAST"),
+        (CAP_NET_RAW, "CAP_NET_RAW"),
+        (CAP_SYS_ADMIN, "CAP_SYS_ADMIN"),
+    ] {
         if !has(capability) {
             missing.push(name);
         }
@@ -210,13 +215,14 @@ mod tests {
     #[test]
     fn missing_capabilities_are_named() {
         assert!(check_capabilities(u64::MAX).is_ok());
-        let error = check_capabilities(1 << CAP_NET_ADMIN | 1 << CAP_SYS_ADMIN).unwrap_err();
+        let error =
+            check_capabilities(1 << CAP_NET_ADMIN | 1 << CAP_NET_BROADCAST | 1 << CAP_SYS_ADMIN).unwrap_err();
         assert_eq!(
             error.to_string(),
             "this process lacks CAP_NET_RAW; run it as root, or give it CAP_NET_RAW"
         );
         let error = check_capabilities(0).unwrap_err().to_string();
-        for name in ["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SYS_ADMIN", "CAP_BPF"] {
+        for name in ["CAP_NET_ADMIN", "CAP_NET_BROADCAST", "CAP_NET_RAW", "CAP_SYS_ADMIN", "CAP_BPF"] {
             assert!(error.contains(name), "{error}");
         }
     }

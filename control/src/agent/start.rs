@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use podgate_dataplane::counters::Counters;
 use podgate_dataplane::departures::Departures;
@@ -15,18 +16,22 @@ use podgate_flowtable::{Config as FlowConfig, ConfigError, FlowTable, FragmentTa
 
 use super::attachments::Attachments;
 use super::carry::{self, Carried, CarryError, Origin};
+use super::fencing::Fencing;
 use super::gateway::{Gateway, PublishError, STALE, State};
+use super::health::Pulse;
 use super::owners::Owners;
 use super::pod_starts::PodStarts;
 use super::ports::PortTable;
 use super::publish_times::PublishTimes;
 use super::revalidate::Revalidation;
-use super::secret::{draw, draw_mark, draw_secret};
+use super::secret::{draw, draw_mark, draw_secret, service_seed};
 use super::trunk::{self, Trunk};
 use super::{History, HomeError, Paths, PinsError, PreflightError, RunOptions};
 use crate::compile::Compiler;
+use crate::fence::FenceError;
 use crate::net::{MarkRule, NetError, Netlink};
 use crate::service::Translator;
+use crate::source::SourceHandle;
 
 /// Events on their way from the workers.
 const EVENTS: usize = 8192;
@@ -53,6 +58,9 @@ pub enum StartError {
     /// There is no place for pins.
     #[error(transparent)]
     Pins(#[from] PinsError),
+    /// New pods cannot be closed.
+    #[error(transparent)]
+    Fence(#[from] FenceError),
     /// A worker could not start.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -85,6 +93,7 @@ impl Gateway {
     /// Loads, attaches and starts everything but ports and policy: nothing passes yet.
     pub(super) async fn start(
         options: RunOptions,
+        source: SourceHandle,
         paths: &Paths,
         netlink: &Netlink,
     ) -> Result<Arc<Self>, StartError> {
@@ -152,7 +161,10 @@ impl Gateway {
             let maps = steering.socket_maps()?;
             workers.push(Worker::start(config, maps, move || GateJudge::new(shared, own, sweeps))?);
         }
+        let gauges = workers.iter().map(|worker| Arc::clone(worker.gauges())).collect();
+        let (steered, pulse) = (steering.counts_reader()?, Pulse::new(worker::now()));
         let hash_seed = u64::from_ne_bytes(draw()?);
+        let service_seed = service_seed(&paths.service_key())?;
         let state = State {
             steering,
             config,
@@ -173,6 +185,7 @@ impl Gateway {
             publish_times: PublishTimes::default(),
             pod_starts: PodStarts::default(),
             hash_seed,
+            service_seed,
             translator: Translator::default(),
             compiler: Compiler::new(),
             compiled: None,
@@ -182,9 +195,24 @@ impl Gateway {
         let revalidation = thread.map_err(|source| StartError::Thread { source })?;
         let (history, state) = (History::new(), Mutex::new(state));
         let (epochs, _) = tokio::sync::watch::channel(0);
-        let gateway =
-            Self { options, shared, quota, counters, history, revalidation, epochs, started: now, state };
-        Ok(Arc::new(gateway))
+        let fence = Fencing::default();
+        Ok(Arc::new(Self {
+            options,
+            source,
+            shared,
+            quota,
+            counters,
+            gauges,
+            steered,
+            pulse,
+            history,
+            revalidation,
+            epochs,
+            started: now,
+            started_at: SystemTime::now(),
+            fence,
+            state,
+        }))
     }
 
     fn steer_config(

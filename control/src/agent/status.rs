@@ -18,6 +18,7 @@ impl Gateway {
     /// How it is, as of now.
     pub fn status(&self) -> Status {
         let now = worker::now();
+        let source = self.source_status();
         let state = self.state();
         let options = &self.options;
         let snapshot = state.snapshots.back();
@@ -73,6 +74,7 @@ impl Gateway {
                 Fallback::Open => "open",
             }
             .into(),
+            fence: self.fence.status(),
             on_exit: match options.on_exit {
                 OnExit::Hold => "hold",
                 OnExit::Detach => "detach",
@@ -96,7 +98,8 @@ impl Gateway {
             flows_cut: revalidated.cut,
             last_change: self.revalidation.last(),
             events_lost: self.shared.events.lost(),
-            alarms: state.alarms.values().flatten().cloned().collect(),
+            alarms: state.alarms.values().flatten().cloned().chain(source.alarms()).collect(),
+            source,
             ports,
             workers: (0..)
                 .zip(&state.workers)

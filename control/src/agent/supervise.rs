@@ -11,19 +11,22 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::carry;
 use super::cni;
 use super::detach::{DetachError, InstanceLock, LockError, remove_files, take_down};
+use super::fencing;
 use super::follow::{self, Follow};
 use super::gateway::{Gateway, Lost};
 use super::home::Home;
 use super::start::StartError;
-use super::{OnExit, Paths, RunOptions, preflight};
-use crate::api::{self, ServeError};
+use super::{OnExit, Paths, RunOptions, feed, preflight};
+use crate::api::{self, ListenError, Listening, ServeError};
 use crate::net::{Monitor, NetError, Netlink};
-use crate::source::{Directory, Loaded, SourceError, Untraced, Update, Watch, WatchError};
+use crate::source::{AccessError, Feed, Loaded, SourceError, Untraced, Update, WatchError};
 
 /// How often events are taken over from the workers.
 const EVENTS_EVERY: Duration = Duration::from_millis(20);
 /// How often the order of programs and the workers' lives are looked at.
 const VERIFY_EVERY: Duration = Duration::from_secs(1);
+/// How often the kernel is asked whether anything of nft's has changed.
+const LOOK_AT_FENCE_EVERY: Duration = Duration::from_millis(250);
 
 /// Why a gateway did not start, or ended with something left to do.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +43,15 @@ pub enum RunError {
     /// The manifests cannot be watched.
     #[error(transparent)]
     Watch(#[from] WatchError),
+    /// There is no way to the API server.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The local socket cannot be served.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// Probes and metrics cannot be served.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// Signals cannot be awaited.
     #[error("cannot wait for signals: {0}")]
     Signals(std::io::Error),
@@ -83,23 +92,16 @@ fn list(errors: &[SourceError]) -> String {
 pub async fn run(options: RunOptions, ready: impl FnOnce(&Gateway)) -> Result<(), RunError> {
     preflight::check_process(&options).map_err(StartError::from)?;
     let paths = Paths::new(&options.run_dir, &options.name);
-    let mut source = Directory::new(options.manifests.clone())
-        .with_workloads(options.workloads)
-        .with_strictness(options.strictness);
-    if let Some(path) = &options.pod_ips {
-        source = source.with_overlay_file(path);
-    }
-    // Bad manifests are told before anything is touched.
-    source.load_traced().map_err(RunError::Manifests)?;
-    let mut watch = Watch::start(source)?;
-    let loaded = next_manifests(&mut watch).await?.loaded;
-    let loaded = loaded.map_err(|errors| RunError::Manifests(Untraced { errors, texts: Vec::new() }))?;
+    let mut feed = feed::start(&options).await?;
+    let loaded = feed::first(&mut feed).await?;
 
+    let listening = options.listen.map(api::listen).transpose()?;
     let lock = InstanceLock::take(&paths, &options.name)?;
     let netlink = Netlink::connect()?;
     let held_before = paths.has_pins();
     let (name, on_exit) = (options.name.clone(), options.on_exit);
-    let outcome = guard(options, &paths, &netlink, &mut watch, loaded, ready).await;
+    let told = (listening.as_ref(), ready);
+    let outcome = guard(options, &paths, &netlink, &mut feed, loaded, told).await;
     match (&outcome, on_exit) {
         // What was attached by this failed start is undone; what an earlier gateway left in force
         // stays in force.
@@ -117,18 +119,13 @@ impl RunError {
     }
 }
 
-async fn next_manifests(watch: &mut Watch) -> Result<Update, WatchError> {
-    let ended = || WatchError::Start { reason: "the thread that watches the manifests has ended".into() };
-    watch.next().await.ok_or_else(ended)
-}
-
 async fn guard(
     options: RunOptions,
     paths: &Paths,
     netlink: &Netlink,
-    watch: &mut Watch,
-    loaded: Loaded,
-    ready: impl FnOnce(&Gateway),
+    feed: &mut Feed,
+    loaded: Option<Loaded>,
+    (listening, ready): (Option<&Listening>, impl FnOnce(&Gateway)),
 ) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
@@ -138,20 +135,31 @@ async fn guard(
     home.settle(paths, &options.name).map_err(StartError::from)?;
     // Before the first look at the ports, so that no change falls between.
     let mut monitor = Monitor::start()?;
+    let fence = fencing::plan(&options).await.map_err(StartError::from)?;
     let mut follow = Follow::new(netlink, bridge, &options.except);
     let ends = follow.ends().await?;
     follow::check(&ends).map_err(StartError::from)?;
     let on_exit = options.on_exit;
 
-    let gateway = Gateway::start(options, paths, netlink).await?;
+    let gateway = Gateway::start(options, feed.handle(), paths, netlink).await?;
     gateway.adopt(&ends).map_err(StartError::from)?;
+    let others = match &fence {
+        Some(plan) if plan.closes_other_bridges() => follow.ports_of_others().await,
+        _ => Vec::new(),
+    };
+    gateway.raise_fence(paths, fence, &ends, others).await?;
     for end in &ends {
         gateway.take_up(end).map_err(StartError::from)?;
     }
     gateway.set_node_addresses(netlink.host_addresses().await?);
-    note(&loaded);
-    gateway.set_manifests(loaded, now());
-    gateway.publish(now()).map_err(StartError::from)?;
+    if let Some(loaded) = loaded {
+        note(&loaded);
+        gateway.set_manifests(loaded, now());
+        gateway.publish(now()).map_err(StartError::from)?;
+    } else {
+        tracing::warn!("there is no policy yet: nothing passes until the Kubernetes API has been read");
+    }
+    follow.settle_fence(&gateway).await;
     let (door, mut visitors) = cni::door();
     let server = api::serve(&paths.socket(), Arc::clone(&gateway), door)?;
     tokio::pin!(server);
@@ -159,24 +167,34 @@ async fn guard(
     if let Err(error) = carry::forget(&paths.flows()) {
         tracing::warn!("flows from before this start may come back after a crash: {error}");
     }
-    ready(&gateway);
+    if let Some(listening) = listening {
+        listening.attach(Arc::clone(&gateway));
+    }
+    let mut ready = Some(ready);
 
     let mut events = interval(EVENTS_EVERY);
     events.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut verify = interval(VERIFY_EVERY);
     verify.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut fence_looks = interval(LOOK_AT_FENCE_EVERY);
+    fence_looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watching = true;
     let ended = loop {
+        if gateway.is_in_force()
+            && let Some(ready) = ready.take()
+        {
+            ready(&gateway);
+        }
         tokio::select! {
             biased;
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
-            update = watch.next(), if watching => match update {
+            update = feed.next(), if watching => match update {
                 Some(update) => manifests(&gateway, &mut follow, update).await,
                 // The last good policy stays in force, as with manifests that cannot be read.
                 None => {
                     watching = false;
-                    let told = "the manifests are no longer watched; restart podgate to read them again";
+                    let told = "changes of policy are no longer followed; restart podgate to read them again";
                     gateway.set_alarms("manifests", vec![told.into()]);
                 }
             },
@@ -195,7 +213,9 @@ async fn guard(
                 None => break Err(RunError::MonitorEnded),
             },
             _ = events.tick() => gateway.drain_events(),
+            _ = fence_looks.tick() => gateway.look_at_fence().await,
             _ = verify.tick() => {
+                gateway.beat();
                 gateway.forget_clients();
                 if let Err(error) = gateway.change_mark() {
                     tracing::warn!(%error, "the secret mark could not be changed");

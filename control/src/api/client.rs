@@ -12,8 +12,10 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::{
-    EventFilter, EventLine, FlowFilter, FlowRecord, Flushed, InForce, Lines, PolicyStats, Status, Wanted,
+    EventFilter, EventLine, FlowFilter, FlowRecord, Flushed, InForce, Lines, PolicyInForce, PolicyStats,
+    Status, Wanted,
 };
+use crate::model::ObjectKey;
 
 /// Why a running gateway could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +72,8 @@ impl Client {
     /// How it is once that is in force, or after ten seconds.
     pub async fn when_in_force(&self, wanted: &Wanted) -> Result<Status, ClientError> {
         let revision = wanted.revision.map(|revision| format!("revision={revision}&")).unwrap_or_default();
-        let request = format!("/v1/status?{revision}pods={}", escape(&wanted.pods));
+        let epoch = wanted.epoch.map(|epoch| format!("epoch={epoch}&")).unwrap_or_default();
+        let request = format!("/v1/status?{revision}{epoch}pods={}", escape(&wanted.pods));
         let response = self.ask(Method::GET, &request).await?;
         self.read(response).await
     }
@@ -78,6 +81,14 @@ impl Client {
     /// What the policy in force was compiled from.
     pub async fn in_force(&self) -> Result<InForce, ClientError> {
         let response = self.ask(Method::GET, "/v1/objects").await?;
+        self.read(response).await
+    }
+
+    /// One policy as it is in force.
+    pub async fn policy_in_force(&self, policy: &ObjectKey) -> Result<PolicyInForce, ClientError> {
+        // Neither of them may hold what has a meaning in a path.
+        let request = format!("/v1/policies/{}/{}", escape(&policy.namespace), escape(&policy.name));
+        let response = self.ask(Method::GET, &request).await?;
         self.read(response).await
     }
 

@@ -6,7 +6,7 @@
 //! | `POST /v1/cni/check` | an [`Attachment`] | a [`CniAnswer`] |
 //! | `POST /v1/cni/del` | an [`AttachmentName`] | a [`Forgotten`] |
 //! | `POST /v1/cni/gc` | [`ValidAttachments`] | a [`Forgotten`] |
-//! | `GET /v1/cni/status` | | [`Readiness`] |
+//! | `GET /v1/cni/status` | | [`CniReadiness`] |
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -109,7 +109,7 @@ pub struct Forgotten {
 
 /// Whether a pod could be added now.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Readiness {
+pub struct CniReadiness {
     /// Why not, if it could not.
     pub not_ready: Option<String>,
 }
@@ -136,7 +136,7 @@ impl Client {
     }
 
     /// Asks whether one could be added.
-    pub async fn cni_status(&self) -> Result<Readiness, ClientError> {
+    pub async fn cni_status(&self) -> Result<CniReadiness, ClientError> {
         self.say(Method::GET, "/v1/cni/status", &()).await
     }
 }
@@ -167,6 +167,6 @@ async fn gc(State(gateway): State<Arc<Gateway>>, Json(there): Json<ValidAttachme
     Json(Forgotten { attachments: gateway.forget_all_but(&there) })
 }
 
-async fn status(State(gateway): State<Arc<Gateway>>) -> Json<Readiness> {
-    Json(Readiness { not_ready: gateway.why_not_ready() })
+async fn status(State(gateway): State<Arc<Gateway>>) -> Json<CniReadiness> {
+    Json(CniReadiness { not_ready: gateway.why_not_ready() })
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Status;
+use crate::service::ServiceMode;
 use crate::source::Place;
 
 /// Everything that the policy in force was compiled from.
@@ -22,7 +23,9 @@ pub struct InForce {
     pub held_back: Vec<String>,
     /// Where policies (`namespace/name`) stood when they were read.
     pub places: BTreeMap<String, PolicyPlace>,
-    /// Namespaces, nodes, pods and policies as a Kubernetes List.
+    /// Who translates the addresses of Services.
+    pub services: ServiceMode,
+    /// Namespaces, nodes, pods, Services and policies as a Kubernetes List.
     pub objects: Value,
 }
 
@@ -32,6 +35,9 @@ pub struct Wanted {
     /// This revision of the `--pod-ips` file, or a later one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<u64>,
+    /// The snapshot of this number, or a later one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u32>,
     /// Pods (`namespace/name`, with commas between) whose ports are known for theirs.
     #[serde(default)]
     pub pods: String,
@@ -46,8 +52,25 @@ impl Wanted {
     /// Whether a gateway that is so has it in force.
     pub fn is_met_by(&self, status: &Status) -> bool {
         let is_bound = |pod: &str| status.ports.iter().any(|port| port.pod.as_deref() == Some(pod));
-        self.revision.is_none_or(|wanted| status.revision >= Some(wanted)) && self.pods().all(is_bound)
+        self.revision.is_none_or(|wanted| status.revision >= Some(wanted))
+            && self.epoch.is_none_or(|wanted| status.epoch >= Some(wanted))
+            && self.pods().all(is_bound)
     }
+}
+
+/// One policy as it is in force.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PolicyInForce {
+    /// Number of the snapshot in force; absent before the first.
+    pub epoch: Option<u32>,
+    /// The revision of the overlay that it was compiled with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// The NetworkPolicy with every default filled in; absent if it is not in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<Value>,
+    /// Why what its source says now is not in force, if it is not.
+    pub held_back: Vec<String>,
 }
 
 /// Where a policy stood.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::{Path as UrlPath, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use super::cni;
 use super::{EventFilter, EventLine, FlowFilter, Flushed, Wanted};
 use crate::agent::{Door, Gateway};
+use crate::model::ObjectKey;
 
 /// Why the socket cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +54,7 @@ pub fn serve(
     let router = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/policy", get(policy))
+        .route("/v1/policies/{namespace}/{name}", get(policy_in_force))
         .route("/v1/events", get(events))
         .route("/v1/objects", get(objects))
         .route("/v1/flows", get(flows).delete(flush))
@@ -69,6 +71,7 @@ pub fn serve(
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(10);
 
 async fn status(State(gateway): State<Arc<Gateway>>, Query(wanted): Query<Wanted>) -> Response {
+    gateway.count_at_fence().await;
     Json(gateway.when_in_force(&wanted, IN_FORCE_WITHIN).await).into_response()
 }
 
@@ -83,6 +86,13 @@ async fn objects(State(gateway): State<Arc<Gateway>>) -> Response {
 
 async fn policy(State(gateway): State<Arc<Gateway>>) -> Response {
     Json(gateway.policy_stats()).into_response()
+}
+
+async fn policy_in_force(
+    State(gateway): State<Arc<Gateway>>,
+    UrlPath((namespace, name)): UrlPath<(String, String)>,
+) -> Response {
+    Json(gateway.policy_in_force(&ObjectKey { namespace, name })).into_response()
 }
 
 async fn events(State(gateway): State<Arc<Gateway>>, Query(filter): Query<EventFilter>) -> Response {

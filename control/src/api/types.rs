@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attachment, FlowTableStatus};
+use super::{Attachment, FenceStatus, FlowTableStatus};
+use crate::source::SourceStatus;
 
 /// Forwarded or dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, clap::ValueEnum)]
@@ -225,6 +226,9 @@ pub struct Status {
     pub uptime_seconds: f64,
     /// `closed` or `open`.
     pub fallback: String,
+    /// What closes new pods until they are guarded; absent where nothing does (`--fallback open`, `--fence off`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<FenceStatus>,
     /// `hold` or `detach`.
     pub on_exit: String,
     /// Number of the snapshot in force; absent before the first.
@@ -268,6 +272,9 @@ pub struct Status {
     pub last_change: Option<ChangeReport>,
     /// Events that were lost because nobody could take them in time.
     pub events_lost: u64,
+    /// Where the objects come from, and how that is.
+    #[serde(default)]
+    pub source: SourceStatus,
     /// What a person should know now: bad manifests, displaced programs, ports without a pod.
     pub alarms: Vec<String>,
     /// Guarded devices.

@@ -7,6 +7,7 @@ use clap::Args;
 use super::status::Format;
 use super::survey::{SourceArgs, headline, json};
 use super::{Failure, Outcome};
+use crate::service::ServiceMode;
 use crate::tools::Judge;
 use crate::tools::explain::{EndName, PortQuery, ask, render};
 
@@ -21,11 +22,15 @@ use crate::tools::explain::{EndName, PortQuery, ask, render};
     podgate explain --name lab --from shop/frontend --to shop/db --port 5432\n\n\
     Exit code: 0 allowed, 1 denied, 2 bad usage or input.\n\
     The port is that of the pod, and of the Service where --to is one (svc:NAMESPACE/NAME or its address):\n\
-    then every backend is asked about, at its own port."
+    then every backend is asked about, at its own port. With --services off, as where kube-proxy translates,\n\
+    the Service's address is asked about, too."
 )]
 pub(super) struct ExplainArgs {
     #[command(flatten)]
     source: SourceArgs,
+    /// With files: whether the gateway translates connections to Services; a gateway with --name knows.
+    #[arg(long, value_enum, value_name = "MODE", conflicts_with = "name")]
+    services: Option<ServiceMode>,
     /// Who opens the connection: NAMESPACE/POD or a workload, node:NAME or an address.
     #[arg(long, value_name = "END")]
     from: EndName,
@@ -41,7 +46,8 @@ pub(super) struct ExplainArgs {
 }
 
 pub(super) fn run(args: &ExplainArgs) -> Outcome {
-    let survey = args.source.survey()?;
+    let mut survey = args.source.survey()?;
+    survey.services = survey.services.or(args.services);
     let judge = Judge::new(&survey.cluster)?;
     let answers = ask(&survey, &judge, &args.from, &args.to, &args.port)?;
     let mut out = std::io::stdout().lock();

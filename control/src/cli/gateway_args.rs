@@ -7,7 +7,8 @@ use podgate_dataplane::snapshot::Switches;
 use podgate_dataplane::steer::Fallback;
 
 use super::flow_args::FlowArgs;
-use crate::agent::{OnExit, RunOptions, ServiceMode};
+use crate::agent::{FenceMode, OnExit, RunOptions};
+use crate::service::ServiceMode;
 use crate::source::Strictness;
 
 #[derive(Clone, Debug, Args)]
@@ -29,6 +30,9 @@ pub(super) struct GatewayArgs {
     /// What happens to frames while no live worker is there.
     #[arg(long, value_enum, default_value_t = FallbackArg::Closed, env = "PODGATE_FALLBACK")]
     fallback: FallbackArg,
+    /// Whether new veths are closed by an nft rule until they are guarded, where the fallback is closed.
+    #[arg(long, value_enum, default_value_t = FenceMode::On, env = "PODGATE_FENCE")]
+    fence: FenceMode,
     /// What happens to live flows that a new policy no longer allows.
     #[arg(long, value_enum, default_value_t = LiveConnections::Recheck)]
     live_connections: LiveConnections,
@@ -116,6 +120,7 @@ impl GatewayArgs {
                 recheck_live_flows: self.live_connections == LiveConnections::Recheck,
                 allow_egress_to_own_node: self.egress_to_own_node == OwnNodeEgress::Allow,
             },
+            fence: self.fence,
             services: self.services,
             flows: self.flows.options(),
             broadcast_pps: self.broadcast_pps,
@@ -147,6 +152,7 @@ impl GatewayArgs {
             add("--cpus", self.cpus.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
         }
         add("--fallback", word(&self.fallback));
+        add("--fence", word(&self.fence));
         add("--live-connections", word(&self.live_connections));
         add("--services", word(&self.services));
         add("--tunnels-to-nodes", word(&self.tunnels_to_nodes));

@@ -5,6 +5,7 @@
 
 mod check;
 mod cni;
+mod config;
 mod connectivity;
 mod detach;
 mod diff;
@@ -14,19 +15,27 @@ mod flow_table;
 mod flows;
 mod gateway_args;
 mod instance;
+mod kubernetes_args;
 mod lab;
+mod layers;
+mod logs;
+mod man;
 mod observe;
 mod policy;
 mod run;
+mod source_status;
 mod status;
 mod survey;
 mod table;
 mod timeouts;
 mod verify;
+mod wait;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches, Parser, Subcommand};
+
+use layers::Refusal;
 
 /// A userspace packet-filtering gateway for Kubernetes network policy.
 #[derive(Debug, Parser)]
@@ -34,19 +43,10 @@ use clap::{Parser, Subcommand};
 #[command(after_help = "Example:\n  podgate lab up examples/first-look\n  \
     podgate observe --verdict dropped --follow")]
 struct Cli {
-    /// How to log to stderr.
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "PODGATE_LOG_FORMAT")]
-    log_format: LogFormat,
+    #[command(flatten)]
+    logs: logs::LogArgs,
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-enum LogFormat {
-    /// One line a message.
-    Text,
-    /// One JSON object a message.
-    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -54,6 +54,7 @@ enum Command {
     Run(run::RunArgs),
     Detach(detach::DetachArgs),
     Status(status::StatusArgs),
+    Wait(wait::WaitArgs),
     Observe(observe::ObserveArgs),
     Flows(flows::FlowsArgs),
     Policy(policy::PolicyArgs),
@@ -63,6 +64,7 @@ enum Command {
     Diff(diff::DiffArgs),
     Explain(explain::ExplainArgs),
     Verify(verify::VerifyArgs),
+    Config(config::ConfigArgs),
     Cni(cni::CniArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:\n  podgate completions bash > /etc/bash_completion.d/podgate")]
@@ -70,6 +72,7 @@ enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+    Man(man::ManArgs),
     #[command(hide = true)]
     Responder(lab::ResponderArgs),
     #[command(hide = true)]
@@ -94,12 +97,22 @@ type Outcome = Result<(), Failure>;
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    log_to_stderr(cli.log_format);
+    let layered = match layers::parse(std::env::args_os().collect()) {
+        Ok(layered) => layered,
+        Err(Refusal::CommandLine(error)) => error.exit(),
+        Err(Refusal::File(failed)) => {
+            survey::mistakes(&failed);
+            eprintln!("podgate: the configuration file cannot be used; nothing was started");
+            return ExitCode::from(2);
+        }
+    };
+    let cli = Cli::from_arg_matches(&layered.matches).unwrap_or_else(|error| error.exit());
+    cli.logs.start();
     let outcome = match cli.command {
         Command::Run(args) => run::run(args),
         Command::Detach(args) => detach::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Wait(args) => wait::run(&args),
         Command::Observe(args) => observe::run(&args),
         Command::Flows(args) => flows::run(args),
         Command::Policy(args) => policy::run(&args),
@@ -109,11 +122,13 @@ pub fn main() -> ExitCode {
         Command::Diff(args) => diff::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Config(args) => config::run(&args, &layered),
+        Command::Man(args) => man::run(&args),
         Command::Cni(args) => cni::run(args),
         Command::Responder(args) => return lab::respond(&args),
         Command::Nameserver(args) => return lab::serve_names(&args),
         Command::Completions { shell } => {
-            let mut command = <Cli as clap::CommandFactory>::command();
+            let mut command = layers::command();
             clap_complete::generate(shell, &mut command, "podgate", &mut std::io::stdout());
             Ok(())
         }
@@ -146,18 +161,6 @@ fn told(error: &anyhow::Error) -> String {
         }
     }
     text
-}
-
-fn log_to_stderr(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("PODGATE_LOG").unwrap_or_else(|_| {
-        tracing_subscriber::EnvFilter::new("info,aya=warn,netlink_proto=error,netlink_packet_route=error")
-    });
-    let logs =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    match format {
-        LogFormat::Text => logs.with_ansi(false).init(),
-        LogFormat::Json => logs.json().init(),
-    }
 }
 
 /// A runtime for what waits: the control side needs no more than one thread.

@@ -1,11 +1,13 @@
 //! `podgate run`: the gateway on an existing bridge.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::gateway_args::{GatewayArgs, OnExitArg};
+use super::kubernetes_args::KubernetesArgs;
 use super::survey::refused;
 use super::{Outcome, block_on};
 use crate::agent::{self, RunError, RunOptions};
@@ -14,17 +16,24 @@ use crate::source::Workloads;
 /// Run the gateway on an existing bridge, until told to end.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  podgate run --bridge cni0 --manifests /etc/podgate/manifests --cpus 1\n\n\
+    group = ArgGroup::new("source").required(true),
+    after_help = "Examples:\n  podgate run --bridge cni0 --kubernetes\n  \
+    podgate run --bridge cni0 --kubeconfig /etc/podgate/kubeconfig --node \"$HOSTNAME\"\n  \
+    podgate run --bridge cni0 --manifests /etc/podgate/manifests --cpus 1\n\n\
     Every veth port of the bridge is guarded; a pod is found by the addresses at its end of the veth.\n\
     When told to end, the guard stays up (--on-exit hold): nothing passes until a gateway runs again,\n\
     or 'podgate detach' opens the wire."
 )]
 pub(super) struct RunArgs {
+    /// A YAML file with options by their names, as in "workers: 2"; a flag or a variable of the environment
+    /// counts before it. 'podgate config' tells more.
+    #[arg(long, value_name = "FILE", env = "PODGATE_CONFIG")]
+    config: Option<PathBuf>,
     /// The bridge whose ports are guarded.
     #[arg(long, value_name = "DEVICE", env = "PODGATE_BRIDGE")]
     bridge: String,
     /// A file or directory of Kubernetes manifests, watched; may be given again.
-    #[arg(long, required = true, value_name = "PATH", env = "PODGATE_MANIFESTS")]
+    #[arg(long, group = "source", value_name = "PATH", env = "PODGATE_MANIFESTS")]
     manifests: Vec<PathBuf>,
     /// The instance's name.
     #[arg(long, default_value = "default", value_name = "NAME", env = "PODGATE_NAME")]
@@ -35,22 +44,38 @@ pub(super) struct RunArgs {
     /// YAML that gives addresses to pods whose manifest has no status.podIPs: "namespace/pod: [address]".
     #[arg(long, value_name = "FILE")]
     pod_ips: Option<PathBuf>,
+    /// Where /healthz, /readyz and /metrics are answered over HTTP, as in 127.0.0.1:9474; not at all without it.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "PODGATE_LISTEN")]
+    listen: Option<SocketAddr>,
     /// Take workloads for the pods of their templates, as a lab does.
     #[arg(long, hide = true)]
     workloads: bool,
+    #[command(flatten)]
+    kubernetes: KubernetesArgs,
     #[command(flatten)]
     on_exit: OnExitArg,
     #[command(flatten)]
     gateway: GatewayArgs,
 }
 
+impl RunArgs {
+    /// What the gateway is told.
+    pub(super) fn options(self) -> RunOptions {
+        let options = self.gateway.options(self.name, self.bridge, self.manifests);
+        RunOptions {
+            kubernetes: self.kubernetes.options(&options.name, options.node.clone()),
+            except: self.except,
+            pod_ips: self.pod_ips,
+            on_exit: self.on_exit.on_exit,
+            listen: self.listen,
+            workloads: if self.workloads { Workloads::Replicas } else { Workloads::Ignored },
+            ..options
+        }
+    }
+}
+
 pub(super) fn run(args: RunArgs) -> Outcome {
-    let options = args.gateway.options(args.name, args.bridge, args.manifests);
-    let options =
-        RunOptions { except: args.except, pod_ips: args.pod_ips, on_exit: args.on_exit.on_exit, ..options };
-    let workloads = if args.workloads { Workloads::Replicas } else { Workloads::Ignored };
-    let options = RunOptions { workloads, ..options };
-    let ended = block_on(agent::run(options, |gateway| {
+    let ended = block_on(agent::run(args.options(), |gateway| {
         let status = gateway.status();
         // The one line on stdout; whoever started this waits for it, or does not listen.
         let _ = writeln!(

@@ -6,9 +6,10 @@ use std::io::Write;
 use clap::{Args, ValueEnum};
 
 use super::instance::InstanceArgs;
-use super::{Outcome, block_on, table};
+use super::{Outcome, block_on, source_status, table};
 use crate::api::{
-    ChangeReport, Client, FlowTableStatus, FragmentCounts, PortStatus, QuotaUse, Status, TimeToPolicy,
+    ChangeReport, Client, FenceStatus, FlowTableStatus, FragmentCounts, PortStatus, QuotaUse, Status,
+    TimeToPolicy,
 };
 
 /// How results are printed.
@@ -47,6 +48,7 @@ fn render(status: &Status) -> String {
         "gateway {} on {}, process {}, up {:.0} s; without a live worker: {}; on exit: {}\n",
         status.name, status.bridge, status.pid, status.uptime_seconds, status.fallback, status.on_exit
     );
+    text.push_str(&fence(status));
     text.push_str(&match (status.epoch, status.snapshot_age_seconds, status.last_publish_ms) {
         (Some(epoch), Some(age), Some(took)) => format!(
             "snapshot {epoch}, in force for {age:.0} s ({took:.1} ms after its change): {} policies, {} endpoints, \
@@ -55,6 +57,7 @@ fn render(status: &Status) -> String {
         ),
         _ => "no snapshot in force yet: every frame is dropped\n".to_owned(),
     });
+    text.push_str(&source_status::render(&status.source));
     if let Some(within) = status.publish_p99_ms {
         text.push_str(&format!("99 of 100 changes were in force within {within:.1} ms of being seen\n"));
     }
@@ -118,6 +121,23 @@ fn behind(port: &PortStatus) -> String {
         (None, Some(told)) => format!("(closed: {told}, not known yet)"),
         (None, None) => "(no known pod)".into(),
     }
+}
+
+fn fence(status: &Status) -> String {
+    let Some(FenceStatus { table, is_whole, open_ports, dropped_from_pods, dropped_to_pods, put_back }) =
+        &status.fence
+    else {
+        return "fence: none; new pods are open until they are guarded\n".to_owned();
+    };
+    let state = if *is_whole { "closes" } else { "SHOULD CLOSE" };
+    let mut text = format!(
+        "fence: nft table {table} {state} all veths but {open_ports}; {dropped_from_pods} frames from such pods and \
+         {dropped_to_pods} to them dropped"
+    );
+    if *put_back > 0 {
+        text.push_str(&format!("; put back {put_back} times"));
+    }
+    text + "\n"
 }
 
 fn flows(status: &Status) -> String {

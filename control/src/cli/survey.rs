@@ -106,12 +106,17 @@ pub(super) fn tell(survey: &Survey) {
     }
 }
 
-/// Tells what is wrong with the input.
-pub(super) fn refused(failed: &Untraced) -> Failure {
+/// Tells what is wrong with a text, mistake by mistake.
+pub(super) fn mistakes(failed: &Untraced) {
     let look = look(&std::io::stderr());
     for error in &failed.errors {
         eprintln!("{}", mistake(error, &failed.texts, look));
     }
+}
+
+/// Tells what is wrong with the input.
+pub(super) fn refused(failed: &Untraced) -> Failure {
+    mistakes(failed);
     let files: BTreeSet<&Path> = failed.errors.iter().map(|error| error.place.file.as_path()).collect();
     eprintln!(
         "podgate: {} in {}: nothing was used, and a gateway would not use it either",

@@ -137,7 +137,7 @@ impl Change<'_> {
         }
         let begun = Instant::now();
         self.lab.write_overlay(&overlay)?;
-        let wanted = Wanted { revision: Some(revision), pods: came.join(",") };
+        let wanted = Wanted { revision: Some(revision), pods: came.join(","), ..Wanted::default() };
         let answer = self.ask(self.lab.client().when_in_force(&wanted)).await;
         let took = begun.elapsed();
         let status = match answer {

@@ -252,9 +252,15 @@ mod tests {
 
     #[test]
     fn another_services_address_is_left_to_it() {
-        let other = "{apiVersion: v1, kind: Service, metadata: {name: other}, \
-                     spec: {clusterIPs: [10.96.0.10, 10.96.0.9], ports: [{port: 80}]}}";
-        assert_eq!(ClusterDns::plan(&read(&format!("{WEB}\n---\n{other}"))).nameservers, ips(&["10.96.0.8"]));
+        let other = |address: &str| {
+            format!(
+                "{{apiVersion: v1, kind: Service, metadata: {{name: s{}}}, spec: {{clusterIP: {address}, ports: \
+                 [{{port: 80}}]}}}}",
+                address.replace('.', "-")
+            )
+        };
+        let others = format!("{WEB}\n---\n{}\n---\n{}", other("10.96.0.10"), other("10.96.0.9"));
+        assert_eq!(ClusterDns::plan(&read(&others)).nameservers, ips(&["10.96.0.8"]));
     }
 
     #[test]

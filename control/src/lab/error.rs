@@ -183,15 +183,26 @@ pub enum LabError {
         /// Those it is to have.
         wanted: String,
     },
-    /// A Service asks for an address that is taken.
-    #[error("Service {service} asks for {address}, which {other} has; give it another, or none")]
+    /// The manifests of two, one of them a Service's, have one address.
+    #[error("{one} and {other} both have the address {address}; give one of them another, or none")]
     ServiceAddressTaken {
-        /// The Service.
-        service: String,
         /// The address.
         address: IpAddr,
         /// Who has it.
+        one: String,
+        /// Who has it, too.
         other: String,
+    },
+    /// A Service needs a family of addresses that the lab is without.
+    #[error(
+        "Service {service} asks for an {family} address, and no pod of this lab has one: give it other ipFamilies \
+         (and PreferDualStack, not RequireDualStack), or a pod an address"
+    )]
+    NoSuchFamily {
+        /// The Service.
+        service: String,
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
     },
     /// A pod has an address out of the Services' range.
     #[error(
@@ -208,18 +219,6 @@ pub enum LabError {
     /// What is to be changed is not what it should be.
     #[error(transparent)]
     Edit(#[from] EditError),
-    /// An attempt could not be made.
-    #[error("{from} to {to}: cannot {what}: {source}")]
-    Probe {
-        /// Who.
-        from: String,
-        /// To whom.
-        to: String,
-        /// What was to be done.
-        what: &'static str,
-        /// Why not.
-        source: std::io::Error,
-    },
     /// The gateway cannot be asked.
     #[error(transparent)]
     Client(#[from] ClientError),

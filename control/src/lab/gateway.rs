@@ -35,6 +35,13 @@ impl Lab {
         command.arg("run").args(["--bridge", self.bridge(), "--name", self.name(), "--on-exit", "detach"]);
         command.arg("--run-dir").arg(run_dir).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        // Everything was said with flags; how to log is for whoever called us.
+        let is_option = |name: &OsString| {
+            name.to_str().is_some_and(|name| name.starts_with("PODGATE_") && !name.starts_with("PODGATE_LOG"))
+        };
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_option(name)) {
+            command.env_remove(name);
+        }
         // Not in the group of whoever runs this: a Ctrl-C in a script would take the guard down later.
         command.process_group(0);
         let mut gateway = self.spawn_in_node(ROLE, command)?;

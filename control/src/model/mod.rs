@@ -34,5 +34,6 @@ pub use policy::{
     NamespaceScope, NetworkPolicy, Peer, Peers, PodPeer, PolicyTypes, PortMatch, PortSpec, Ports, Rule,
 };
 pub use service::{
-    Condition, EndpointPort, EndpointSlice, Service, ServiceEndpoint, ServiceKind, ServicePort, TargetPort,
+    Condition, EndpointPort, EndpointSlice, Families, Family, FamilyPolicy, Service, ServiceEndpoint,
+    ServiceKind, ServicePort, TargetPort,
 };

@@ -20,6 +20,37 @@ pub struct Service {
     pub affinity_secs: Option<u32>,
     /// Whether backends count before they are ready.
     pub publish_not_ready: bool,
+    /// Which families of addresses it asks for.
+    pub families: Families,
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// Which families of addresses a Service asks for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Families {
+    /// How many: `spec.ipFamilyPolicy`. Two families that are named, or two addresses, ask for both.
+    pub policy: Option<FamilyPolicy>,
+    /// Which, the first one first: `spec.ipFamilies`.
+    pub named: Vec<Family>,
+}
+
+/// How many families of addresses a Service asks for: `spec.ipFamilyPolicy`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum FamilyPolicy {
+    /// One.
+    SingleStack,
+    /// Both, or the only one that there is.
+    PreferDualStack,
+    /// Both.
+    RequireDualStack,
 }
 
 /// How a Service is reached.
@@ -109,6 +140,44 @@ impl Service {
         match &self.kind {
             ServiceKind::Cluster(addresses) => addresses,
             ServiceKind::Headless | ServiceKind::External(_) => &[],
+        }
+    }
+
+    /// Whether it is served at addresses of this one's family: it has one of them, or would have.
+    pub fn has_family_of(&self, address: IpAddr) -> bool {
+        let family = Family::of(address);
+        match (self.cluster_ips(), self.families.policy, &self.families.named[..]) {
+            ([], Some(FamilyPolicy::PreferDualStack | FamilyPolicy::RequireDualStack), _) | ([], _, []) => {
+                true
+            }
+            ([], _, named) => named.contains(&family),
+            (own, ..) => own.iter().any(|own| Family::of(*own) == family),
+        }
+    }
+}
+
+impl Family {
+    /// The family of an address.
+    pub const fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// As `spec.ipFamilies` has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+}
+
+impl FamilyPolicy {
+    /// As `spec.ipFamilyPolicy` has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SingleStack => "SingleStack",
+            Self::PreferDualStack => "PreferDualStack",
+            Self::RequireDualStack => "RequireDualStack",
         }
     }
 }

@@ -2,10 +2,16 @@
 //!
 //! They belong to the namespace of the *thread* that opens the file (`net_ctl_root` in
 //! `net/sysctl_net.c` looks at `current->nsproxy`), so they are reached through [`Netns::run`].
+//!
+//! A container's runtime mounts `/proc/sys` read-only. Who has CAP_SYS_ADMIN may mount another procfs, and this
+//! one is attached nowhere: nobody else gains anything by it, and the container needs not be a privileged one.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
 use super::{NetError, Netns};
 
@@ -14,7 +20,12 @@ impl Netns {
     pub fn write_sysctls(&self, settings: &[(&str, &str)]) -> Result<(), NetError> {
         self.run(|| {
             for (key, value) in settings {
-                let written = fs::write(Path::new("/proc/sys").join(key), value);
+                let written = match fs::write(Path::new("/proc/sys").join(key), value) {
+                    Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                        write_unmounted(key, value)
+                    }
+                    written => written,
+                };
                 written.map_err(|source| self.sysctl_error(key, "write", source))?;
             }
             Ok(())
@@ -35,4 +46,14 @@ impl Netns {
     fn sysctl_error(&self, key: &str, operation: &'static str, source: io::Error) -> NetError {
         NetError::Sysctl { namespace: self.label().into(), key: key.into(), operation, source }
     }
+}
+
+/// Writes a setting through a procfs of our own.
+fn write_unmounted(key: &str, value: &str) -> io::Result<()> {
+    let procfs = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(&procfs)?;
+    let root = fsmount(&procfs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+    let path = Path::new("sys").join(key);
+    let file = openat(&root, &path, OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC, Mode::empty())?;
+    File::from(file).write_all(value.as_bytes())
 }

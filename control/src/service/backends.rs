@@ -24,8 +24,8 @@ pub struct Backend {
     pub pod: Option<ObjectKey>,
 }
 
-/// All endpoints behind `port` of `service`, of both families, in the order of their addresses, each
-/// once; an alias has none.
+/// All endpoints behind `port` of `service`, of the families that it has, in the order of their addresses,
+/// each once; an alias has none.
 pub fn backends(cluster: &Cluster, service: &Service, port: &ServicePort) -> Vec<Backend> {
     let slices = cluster.endpoint_slices().range(ObjectKey::new(&service.key.namespace, "")..);
     let slices = slices
@@ -49,6 +49,7 @@ pub(super) fn backends_among<'a>(
     if slices.clone().next().is_none() && !service.selector.is_empty() {
         found = derived(cluster, service, port);
     }
+    found.retain(|backend| service.has_family_of(backend.address));
     // An endpoint may be in two lists for a moment, while it moves from one to the other: the better
     // word counts.
     found.sort_unstable();
@@ -181,7 +182,7 @@ kind: Service
 metadata: {name: web, namespace: x}
 spec:
   selector: {app: web}
-  clusterIP: 10.96.0.10
+  clusterIPs: [10.96.0.10, 'fd00:96::a']
   ports:
   - {name: http, port: 80, targetPort: http}
   - {name: plain, port: 81}

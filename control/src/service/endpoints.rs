@@ -16,7 +16,7 @@ pub struct Endpoint {
     pub hostname: Option<String>,
 }
 
-/// All endpoints of `service`, of both families, in the order of their addresses, each once.
+/// All endpoints of `service`, of the families that it has, in the order of their addresses, each once.
 ///
 /// They are listed, or derived from the selector, as for [`backends`](super::backends()).
 pub fn endpoints(cluster: &Cluster, service: &Service) -> Vec<Endpoint> {
@@ -50,6 +50,7 @@ pub fn endpoints(cluster: &Cluster, service: &Service) -> Vec<Endpoint> {
             .flat_map(|pod| derived(cluster, service, pod))
             .collect()
     };
+    found.retain(|endpoint| service.has_family_of(endpoint.address));
     found.sort_unstable();
     found.dedup_by(|next, before| next.address == before.address);
     found

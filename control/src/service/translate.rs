@@ -1,6 +1,6 @@
 //! Services as the dataplane looks them up; what has not changed since the last time is used again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,22 +9,46 @@ use podgate_dataplane::service::{Maglev, ServiceKey, ServicePort, Services};
 use podgate_flowtable::{Addr, Target};
 
 use super::backends::{Backend, backends_among};
+use super::follow::Seen;
 use crate::model::{Cluster, Condition, EndpointSlice, Node, ObjectKey, Pod, Service};
 
 /// Makes [`Services`], and keeps what it has made for the next time.
 #[derive(Debug, Default)]
 pub struct Translator {
+    services: Seen<Service>,
+    slices: Seen<EndpointSlice>,
+    pods: Seen<Pod>,
+    nodes: Seen<Node>,
+    /// Lists of endpoints by Service.
+    listed: BTreeMap<ObjectKey, BTreeMap<ObjectKey, Arc<EndpointSlice>>>,
     made: BTreeMap<ObjectKey, Made>,
-    pods: BTreeMap<String, Vec<Arc<Pod>>>,
-    nodes: Vec<Arc<Node>>,
+    last: Option<Last>,
 }
 
-/// What one Service became, and from what.
+/// What one Service became.
 #[derive(Debug)]
 struct Made {
-    service: Arc<Service>,
-    slices: Vec<Arc<EndpointSlice>>,
+    /// Its endpoints are derived from pods, for want of a list.
+    is_derived: bool,
     ports: Vec<(ServiceKey, ServicePort)>,
+}
+
+/// What all became together.
+#[derive(Debug)]
+struct Last {
+    services: Arc<Services>,
+    notes: Vec<ServiceNote>,
+    seed: u64,
+    /// Every address, and whether it was a pod's or node's.
+    addresses: Vec<(Addr, bool)>,
+}
+
+/// What is to be made of what has changed.
+enum Change {
+    /// The ports of these Services lead elsewhere.
+    Backends(BTreeSet<ObjectKey>),
+    /// Some have other ports or addresses.
+    Keys,
 }
 
 /// A Service's address that is not translated.
@@ -57,17 +81,48 @@ impl Translator {
         cluster: &Cluster,
         is_endpoint: impl Fn(Addr) -> bool,
         seed: u64,
-    ) -> (Services, Vec<ServiceNote>) {
-        self.remake(cluster);
+    ) -> (Arc<Services>, Vec<ServiceNote>) {
+        let change = self.remake(cluster);
+        let last = self.last.take().filter(|last| {
+            last.seed == seed
+                && last.addresses.iter().all(|(addr, was_endpoint)| is_endpoint(*addr) == *was_endpoint)
+        });
+        let last = match (last, change) {
+            (Some(last), Change::Backends(changed)) => self.patch(last, &changed),
+            _ => self.put_together(is_endpoint, seed),
+        };
+        let all = (last.services.clone(), last.notes.clone());
+        self.last = Some(last);
+        all
+    }
+
+    /// With the new backends of these Services, whose ports are what they were.
+    fn patch(&self, last: Last, changed: &BTreeSet<ObjectKey>) -> Last {
+        if changed.is_empty() {
+            return last;
+        }
+        let mut services = Services::clone(&last.services);
+        for (key, port) in changed.iter().filter_map(|key| self.made.get(key)).flat_map(|made| &made.ports) {
+            // It is not there if it is an endpoint's, and nobody's if it is contested.
+            if services.port(key).is_some_and(|before| before.name == port.name) {
+                services.insert(*key, port.clone());
+            }
+        }
+        Last { services: Arc::new(services), ..last }
+    }
+
+    fn put_together(&self, is_endpoint: impl Fn(Addr) -> bool, seed: u64) -> Last {
         let mut notes = Vec::new();
+        let mut addresses = Vec::new();
         let mut ports: HashMap<ServiceKey, Option<&ServicePort>> =
             HashMap::with_capacity(self.made.len() * 2);
         let mut contested: BTreeMap<ServiceKey, Vec<String>> = BTreeMap::new();
-        for made in self.made.values() {
+        for (service, made) in &self.made {
             for (key, port) in &made.ports {
-                if is_endpoint(key.addr) {
-                    let note =
-                        ServiceNote::Endpoint { address: key.addr, service: made.service.key.to_string() };
+                let is_taken = is_endpoint(key.addr);
+                addresses.push((key.addr, is_taken));
+                if is_taken {
+                    let note = ServiceNote::Endpoint { address: key.addr, service: service.to_string() };
                     if notes.last() != Some(&note) {
                         notes.push(note);
                     }
@@ -80,6 +135,7 @@ impl Translator {
                 }
             }
         }
+        addresses.dedup();
         notes.extend(contested.into_iter().map(|(key, claimants)| ServiceNote::Contested {
             address: key.addr,
             port: key.port,
@@ -88,69 +144,89 @@ impl Translator {
         // A contested port has nothing behind it: its address is a Service's all the same.
         let nobodys = ServicePort::default();
         let all = ports.into_iter().map(|(key, port)| (key, port.unwrap_or(&nobodys).clone()));
-        (Services::new(all, seed), notes)
+        Last { services: Arc::new(Services::new(all, seed)), notes, seed, addresses }
     }
 
-    fn remake(&mut self, cluster: &Cluster) {
-        let mut slices: HashMap<&ObjectKey, Vec<&Arc<EndpointSlice>>> = HashMap::new();
-        for slice in cluster.endpoint_slices().values() {
-            slices.entry(&slice.service).or_default().push(slice);
-        }
-        let same_nodes = same(&self.nodes, cluster.nodes().values());
-        if !same_nodes {
-            self.nodes = cluster.nodes().values().cloned().collect();
-        }
-        let mut namespaces: BTreeMap<&str, Vec<&Arc<Pod>>> = BTreeMap::new();
-        for pod in cluster.pods().values() {
-            namespaces.entry(&pod.key.namespace).or_default().push(pod);
-        }
-        let same_pods: HashMap<&str, bool> = namespaces
-            .iter()
-            .map(|(name, pods)| {
-                let before = self.pods.get(*name);
-                (*name, before.is_some_and(|before| same(before, pods.iter().copied())))
-            })
-            .collect();
-        let mut before = std::mem::take(&mut self.made);
-        for (key, service) in cluster.services() {
-            let slices = slices.remove(key).unwrap_or_default();
-            let is_derived = slices.is_empty();
-            let earlier = before.remove(key);
-            let is_unchanged = earlier.as_ref().is_some_and(|made| {
-                Arc::ptr_eq(&made.service, service)
-                    && same(&made.slices, slices.iter().copied())
-                    && (!is_derived
-                        || (same_nodes
-                            && same_pods
-                                .get(key.namespace.as_str())
-                                .copied()
-                                .unwrap_or(!self.pods.contains_key(&key.namespace))))
-            });
-            let made = match earlier {
-                Some(made) if is_unchanged => made,
-                earlier => make(cluster, service, &slices, earlier.as_ref()),
+    /// Makes anew what has changed.
+    fn remake(&mut self, cluster: &Cluster) -> Change {
+        let changed = self.see(cluster);
+        let mut has_same_keys = true;
+        for key in &changed {
+            let earlier = self.made.remove(key);
+            let Some(service) = cluster.services().get(key) else {
+                has_same_keys &= earlier.is_none();
+                continue;
             };
+            let made = make(cluster, service, self.listed.get(key), earlier.as_ref());
+            has_same_keys &= earlier.is_some_and(|earlier| {
+                earlier.ports.iter().map(|(key, _)| key).eq(made.ports.iter().map(|(key, _)| key))
+            });
             self.made.insert(key.clone(), made);
         }
-        let changed: Vec<&str> =
-            same_pods.iter().filter(|(_, same)| !**same).map(|(name, _)| *name).collect();
-        for name in changed {
-            let pods = namespaces[name].iter().copied().cloned().collect();
-            self.pods.insert(name.to_owned(), pods);
-        }
-        self.pods.retain(|name, _| namespaces.contains_key(name.as_str()));
+        if has_same_keys { Change::Backends(changed) } else { Change::Keys }
     }
-}
 
-/// Whether these are the very same objects.
-fn same<'a, T: 'a>(before: &[Arc<T>], now: impl ExactSizeIterator<Item = &'a Arc<T>>) -> bool {
-    before.len() == now.len() && before.iter().zip(now).all(|(before, now)| Arc::ptr_eq(before, now))
+    /// The Services that are new, gone, or may have other backends.
+    fn see(&mut self, cluster: &Cluster) -> BTreeSet<ObjectKey> {
+        let mut changed = BTreeSet::new();
+        self.services.follow(
+            cluster.services().values(),
+            |service| &service.key,
+            |before, now| {
+                changed.extend(before.or(now).map(|service| service.key.clone()));
+            },
+        );
+        let listed = &mut self.listed;
+        self.slices.follow(
+            cluster.endpoint_slices().values(),
+            |slice| &slice.key,
+            |before, now| {
+                if let Some(before) = before
+                    && let Some(of_service) = listed.get_mut(&before.service)
+                {
+                    of_service.remove(&before.key);
+                    if of_service.is_empty() {
+                        listed.remove(&before.service);
+                    }
+                    changed.insert(before.service.clone());
+                }
+                if let Some(now) = now {
+                    listed.entry(now.service.clone()).or_default().insert(now.key.clone(), now.clone());
+                    changed.insert(now.service.clone());
+                }
+            },
+        );
+        let mut namespaces = BTreeSet::new();
+        self.pods.follow(
+            cluster.pods().values(),
+            |pod| &pod.key,
+            |before, now| {
+                let namespace = before.or(now).map(|pod| pod.key.namespace.as_str());
+                if let Some(namespace) = namespace.filter(|namespace| !namespaces.contains(*namespace)) {
+                    namespaces.insert(namespace.to_owned());
+                }
+            },
+        );
+        let mut has_same_nodes = true;
+        self.nodes.follow(cluster.nodes().values(), |node| &node.name, |_, _| has_same_nodes = false);
+        let derived = |(key, made): (&ObjectKey, &Made)| made.is_derived.then(|| key.clone());
+        if has_same_nodes {
+            for namespace in &namespaces {
+                let within = self.made.range(ObjectKey::new(namespace, "")..);
+                let within = within.take_while(|(key, _)| key.namespace == *namespace);
+                changed.extend(within.filter_map(derived));
+            }
+        } else {
+            changed.extend(self.made.iter().filter_map(derived));
+        }
+        changed
+    }
 }
 
 fn make(
     cluster: &Cluster,
-    service: &Arc<Service>,
-    slices: &[&Arc<EndpointSlice>],
+    service: &Service,
+    slices: Option<&BTreeMap<ObjectKey, Arc<EndpointSlice>>>,
     earlier: Option<&Made>,
 ) -> Made {
     let name: Arc<str> = service.key.to_string().into();
@@ -158,7 +234,8 @@ fn make(
     let mut ports = Vec::new();
     if !service.cluster_ips().is_empty() {
         for port in &service.ports {
-            let all = backends_among(cluster, service, port, &slices.iter().map(AsRef::as_ref));
+            let slices = slices.into_iter().flatten().map(|(_, slice)| slice.as_ref());
+            let all = backends_among(cluster, service, port, &slices);
             for address in service.cluster_ips() {
                 let (new, leaving) = split(&all, *address);
                 let key =
@@ -172,7 +249,7 @@ fn make(
             }
         }
     }
-    Made { service: service.clone(), slices: slices.iter().copied().cloned().collect(), ports }
+    Made { is_derived: slices.is_none(), ports }
 }
 
 /// Backends of the family of `address` that get new connections, and those that only keep what they have.

@@ -109,6 +109,14 @@ pub enum Problem {
         /// What is wrong.
         reason: String,
     },
+    /// An option in a configuration file that cannot be.
+    #[error("{reason}")]
+    Setting {
+        /// What is wrong.
+        reason: String,
+        /// What to do about it.
+        remedy: String,
+    },
     /// The same object a second time.
     #[error("defined a second time; the first is in {first}")]
     Duplicate {
@@ -129,7 +137,7 @@ impl Problem {
                 "remove it, or mend its spelling or indentation".to_owned()
             }
             Self::Required { .. } => "add it".to_owned(),
-            Self::Invalid { remedy: Some(remedy), .. } => remedy.clone(),
+            Self::Setting { remedy, .. } | Self::Invalid { remedy: Some(remedy), .. } => remedy.clone(),
             Self::Invalid { remedy: None, .. } => "change the value".to_owned(),
             Self::Unsupported { value, supported } => {
                 let plain = value.trim_matches('"');

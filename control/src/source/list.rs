@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
-use super::Background;
 use super::service::SERVICE_NAME_LABEL;
+use super::{Background, Object, Owner};
 use crate::model::{
-    Cluster, Condition, EndpointSlice, Labels, NamespaceScope, NetworkPolicy, Node, Operator, Peer, Peers,
-    Pod, PodPeer, PortMatch, PortSpec, Ports, Rule, Selector, Service, ServiceEndpoint, ServiceKind,
-    TargetPort,
+    Cluster, Condition, EndpointSlice, Labels, Namespace, NamespaceScope, NetworkPolicy, Node, Operator,
+    Peer, Peers, Pod, PodPeer, PortMatch, PortSpec, Ports, Rule, Selector, Service, ServiceEndpoint,
+    ServiceKind, TargetPort,
 };
 
 /// Every object of `cluster` as a `v1` List. Namespaces that nobody declared are left out, as they
@@ -17,12 +17,9 @@ use crate::model::{
 pub fn list(cluster: &Cluster, background: &Background) -> Value {
     let implied: Vec<&str> = cluster.implied_namespaces().collect();
     let namespaces = cluster.namespaces().values().filter(|namespace| !implied.contains(&namespace.name()));
-    let namespaces = namespaces.map(|namespace| {
-        let metadata = json!({"name": namespace.name(), "labels": namespace.labels()});
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-    });
+    let namespaces = namespaces.map(|namespace| self::namespace(namespace));
     let nodes = cluster.nodes().values().map(|node| self::node(node));
-    let pods = cluster.pods().values().map(|pod| self::pod(pod, background));
+    let pods = cluster.pods().values().map(|pod| self::pod(pod, background.owners.get(&pod.key)));
     let policies = cluster.policies().values().map(|policy| self::policy(policy));
     let services = cluster.services().values().map(|service| self::service(service));
     let slices = cluster.endpoint_slices().values().map(|slice| endpoint_slice(slice));
@@ -31,19 +28,39 @@ pub fn list(cluster: &Cluster, background: &Background) -> Value {
     json!({"apiVersion": "v1", "kind": "List", "items": items})
 }
 
+/// One object, as in [`list`]; `owner` is its controller. Workloads are not written.
+pub(super) fn write(object: &Object, owner: Option<&Owner>) -> Option<Value> {
+    Some(match object {
+        Object::Namespace(namespace) => self::namespace(namespace),
+        Object::Node(node) => self::node(node),
+        Object::Pod(pod) => self::pod(pod, owner),
+        Object::NetworkPolicy(policy) => self::policy(policy),
+        Object::Service(service) => self::service(service),
+        Object::EndpointSlice(slice) => endpoint_slice(slice),
+        Object::Workload(_) => return None,
+    })
+}
+
+fn namespace(namespace: &Namespace) -> Value {
+    let metadata = json!({"name": namespace.name(), "labels": namespace.labels()});
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+}
+
 fn node(node: &Node) -> Value {
+    let nets: Vec<String> = node.pod_nets.iter().map(ToString::to_string).collect();
     let addresses = node.addresses.iter().map(|ip| json!({"type": "InternalIP", "address": ip}));
     json!({
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": node.name, "labels": node.labels},
+        "spec": {"podCIDRs": nets},
         "status": {"addresses": addresses.collect::<Vec<_>>()},
     })
 }
 
-fn pod(pod: &Pod, background: &Background) -> Value {
+fn pod(pod: &Pod, owner: Option<&Owner>) -> Value {
     let mut metadata = json!({"namespace": pod.key.namespace, "name": pod.key.name, "labels": pod.labels});
-    if let Some(owner) = background.owners.get(&pod.key) {
+    if let Some(owner) = owner {
         metadata["ownerReferences"] = json!([{"kind": owner.kind, "name": owner.name, "controller": true}]);
     }
     let ports = pod.ports.iter().map(|port| {
@@ -73,7 +90,8 @@ fn pod(pod: &Pod, background: &Background) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status})
 }
 
-fn policy(policy: &NetworkPolicy) -> Value {
+/// A policy as a manifest, with every default filled in.
+pub fn policy(policy: &NetworkPolicy) -> Value {
     let mut spec = Map::new();
     spec.insert("podSelector".to_owned(), selector(&policy.pod_selector));
     let types = [("Ingress", policy.types.ingress), ("Egress", policy.types.egress)];
@@ -146,6 +164,12 @@ fn service(service: &Service) -> Value {
         "ports": ports,
         "publishNotReadyAddresses": service.publish_not_ready,
     });
+    if let Some(policy) = service.families.policy {
+        spec["ipFamilyPolicy"] = json!(policy.name());
+    }
+    if !service.families.named.is_empty() {
+        spec["ipFamilies"] = service.families.named.iter().map(|family| family.name()).collect();
+    }
     match &service.kind {
         ServiceKind::Cluster(addresses) => spec["clusterIPs"] = json!(addresses),
         ServiceKind::Headless => spec["clusterIP"] = json!("None"),

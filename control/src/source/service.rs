@@ -1,9 +1,8 @@
 //! Service and EndpointSlice from a tree.
 
-use std::net::IpAddr;
-
 use super::Problem;
-use super::object::{OBJECT, address, labels, metadata, port_number, protocol, without_repeats};
+use super::cluster_ip::{families, kind};
+use super::object::{OBJECT, address, labels, metadata, port_number, protocol};
 use super::reader::Reader;
 use super::syntax;
 use super::tree::{Map, Node as Tree, Value};
@@ -18,22 +17,60 @@ pub(super) const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 /// How long a client keeps its backend if nothing else is said, in seconds (API defaulting).
 const AFFINITY_SECS: u32 = 10_800;
 
+/// Fields of `core/v1` `ServiceSpec`, with those that went.
+const SPEC: &[&str] = &[
+    "allocateLoadBalancerNodePorts",
+    "clusterIP",
+    "clusterIPs",
+    "externalIPs",
+    "externalName",
+    "externalTrafficPolicy",
+    "healthCheckNodePort",
+    "internalTrafficPolicy",
+    "ipFamilies",
+    "ipFamily",
+    "ipFamilyPolicy",
+    "loadBalancerClass",
+    "loadBalancerIP",
+    "loadBalancerSourceRanges",
+    "ports",
+    "publishNotReadyAddresses",
+    "selector",
+    "sessionAffinity",
+    "sessionAffinityConfig",
+    "topologyKeys",
+    "trafficDistribution",
+    "type",
+];
+
+/// Fields of `core/v1` `ServicePort`.
+const PORT: &[&str] = &["name", "protocol", "appProtocol", "port", "targetPort", "nodePort"];
+
+/// Fields of a `discovery.k8s.io/v1` `EndpointSlice`, and of what is in one.
+const SLICE: &[&str] = &["apiVersion", "kind", "metadata", "addressType", "endpoints", "ports"];
+const SLICE_PORT: &[&str] = &["name", "protocol", "port", "appProtocol"];
+const ENDPOINT: &[&str] =
+    &["addresses", "conditions", "hostname", "targetRef", "deprecatedTopology", "nodeName", "zone", "hints"];
+const CONDITIONS: &[&str] = &["ready", "serving", "terminating"];
+
 /// Reads a Service.
 pub(super) fn service<'a>(reader: &mut Reader<'a>, object: &'a Map) -> Option<Service> {
     reader.only(object, OBJECT);
     let metadata = metadata(reader, object, syntax::dns_label);
     let spec = reader.field(object, "spec", |reader, node| {
         let spec = reader.map(node)?;
+        reader.only(spec, SPEC);
         let kind = kind(reader, spec);
+        let families = families(reader, spec, kind.as_ref());
         let selector = reader.field(spec, "selector", labels).unwrap_or_default();
         let ports = ports(reader, spec, matches!(kind, Some(ServiceKind::Cluster(_))));
         let affinity_secs = affinity(reader, spec);
         let publish_not_ready =
             reader.field(spec, "publishNotReadyAddresses", Reader::boolean).flatten().unwrap_or(false);
-        Some((kind?, selector, ports, affinity_secs, publish_not_ready))
+        Some((kind?, selector, ports, affinity_secs, publish_not_ready, families))
     });
     let metadata = metadata?;
-    let (kind, selector, ports, affinity_secs, publish_not_ready) = match spec {
+    let (kind, selector, ports, affinity_secs, publish_not_ready, families) = match spec {
         Some(spec) => spec?,
         None => {
             reader.report_at("spec", Problem::Required { detail: "a Service needs a spec" });
@@ -41,41 +78,7 @@ pub(super) fn service<'a>(reader: &mut Reader<'a>, object: &'a Map) -> Option<Se
         }
     };
     let key = ObjectKey::new(metadata.namespace, metadata.name);
-    Some(Service { key, kind, selector, ports, affinity_secs, publish_not_ready })
-}
-
-fn kind<'a>(reader: &mut Reader<'a>, spec: &'a Map) -> Option<ServiceKind> {
-    let kind = reader.field(spec, "type", Reader::text).flatten().unwrap_or("ClusterIP");
-    if kind == "ExternalName" {
-        let name = reader.field(spec, "externalName", Reader::text).flatten().unwrap_or_default();
-        if name.is_empty() {
-            reader.report_at("externalName", Problem::Required { detail: "an alias needs the name" });
-            return None;
-        }
-        return Some(ServiceKind::External(name.trim_end_matches('.').to_owned()));
-    }
-    if !["ClusterIP", "NodePort", "LoadBalancer"].contains(&kind) {
-        let supported = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
-        reader.report_at("type", Problem::Unsupported { value: format!("{kind:?}"), supported });
-        return None;
-    }
-    let mut headless = false;
-    let mut one = |reader: &mut Reader<'a>, node: &'a Tree| {
-        if matches!(&node.value, Value::Text(text) if text == "None") {
-            headless = true;
-            return None;
-        }
-        if matches!(&node.value, Value::Text(text) if text.is_empty()) {
-            return None;
-        }
-        address(reader, node)
-    };
-    let mut addresses: Vec<IpAddr> = reader.list(spec, "clusterIPs", &mut one);
-    addresses.extend(reader.field(spec, "clusterIP", &mut one).flatten());
-    if headless {
-        return Some(ServiceKind::Headless);
-    }
-    Some(ServiceKind::Cluster(without_repeats(addresses)))
+    Some(Service { key, kind, selector, ports, affinity_secs, publish_not_ready, families })
 }
 
 /// Several ports need names, all different; and no two may be the same to a client
@@ -111,6 +114,7 @@ fn ports<'a>(reader: &mut Reader<'a>, spec: &'a Map, is_required: bool) -> Vec<S
 
 fn service_port<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Option<ServicePort> {
     let item = reader.map(node)?;
+    reader.only(item, PORT);
     let name = reader.field(item, "name", Reader::text).flatten().filter(|name| !name.is_empty());
     let protocol = reader.field(item, "protocol", protocol).unwrap_or(Some(Protocol::Tcp));
     let port = reader.field(item, "port", port_number);
@@ -144,8 +148,10 @@ fn affinity<'a>(reader: &mut Reader<'a>, spec: &'a Map) -> Option<u32> {
         "ClientIP" => {
             let timeout = reader.field(spec, "sessionAffinityConfig", |reader, node| {
                 let config = reader.map(node)?;
+                reader.only(config, &["clientIP"]);
                 reader.field(config, "clientIP", |reader, node| {
                     let client = reader.map(node)?;
+                    reader.only(client, &["timeoutSeconds"]);
                     reader.field(client, "timeoutSeconds", affinity_timeout).flatten()
                 })?
             });
@@ -177,6 +183,7 @@ fn affinity_timeout<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Option<u32> 
 
 /// Reads an EndpointSlice. One that names no Service is nobody's and is left out.
 pub(super) fn endpoint_slice<'a>(reader: &mut Reader<'a>, object: &'a Map) -> Option<EndpointSlice> {
+    reader.only(object, SLICE);
     let metadata = metadata(reader, object, syntax::subdomain);
     let address_type = reader.field(object, "addressType", Reader::text).flatten();
     if !matches!(address_type, Some("IPv4" | "IPv6" | "FQDN")) {
@@ -202,6 +209,7 @@ pub(super) fn endpoint_slice<'a>(reader: &mut Reader<'a>, object: &'a Map) -> Op
 
 fn endpoint_port<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Option<EndpointPort> {
     let item = reader.map(node)?;
+    reader.only(item, SLICE_PORT);
     let name = reader.field(item, "name", Reader::text).flatten().filter(|name| !name.is_empty());
     let protocol = reader.field(item, "protocol", protocol).unwrap_or(Some(Protocol::Tcp))?;
     // Without a number it would mean all ports, which no Service asks for.
@@ -211,6 +219,7 @@ fn endpoint_port<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Option<Endpoint
 
 fn endpoint<'a>(reader: &mut Reader<'a>, node: &'a Tree, namespace: &str) -> Option<ServiceEndpoint> {
     let item = reader.map(node)?;
+    reader.only(item, ENDPOINT);
     let addresses = reader.list(item, "addresses", address);
     let condition = reader.field(item, "conditions", condition).flatten().unwrap_or(Condition::Ready);
     let pod = reader.field(item, "targetRef", |reader, node| {
@@ -229,6 +238,7 @@ fn endpoint<'a>(reader: &mut Reader<'a>, node: &'a Tree, namespace: &str) -> Opt
 /// (discovery.k8s.io/v1).
 fn condition<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Option<Condition> {
     let map = reader.map(node)?;
+    reader.only(map, CONDITIONS);
     let ready = reader.field(map, "ready", Reader::boolean).flatten().unwrap_or(true);
     let serving = reader.field(map, "serving", Reader::boolean).flatten().unwrap_or(ready);
     let terminating = reader.field(map, "terminating", Reader::boolean).flatten().unwrap_or(false);

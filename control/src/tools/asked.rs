@@ -35,7 +35,8 @@ impl Survey {
             age_seconds: told.age_seconds,
             held_back: told.held_back,
         };
-        Ok(Self { cluster, background, implied, gateway: Some(gateway), ..Self::default() })
+        let services = Some(told.services);
+        Ok(Self { cluster, background, implied, gateway: Some(gateway), services, ..Self::default() })
     }
 
     /// What is in force, and what would be if the manifests at `paths` were applied: their objects

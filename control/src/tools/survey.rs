@@ -12,6 +12,7 @@ use super::{reach, words};
 use crate::model::{
     Cluster, NAMESPACE_NAME_LABEL, NamespaceScope, ObjectKey, Peer, Peers, Pod, PodPeer, Selector,
 };
+use crate::service::ServiceMode;
 use crate::source::{Background, Directory, Note, SourceText, Traced, Untraced, Workloads};
 
 /// Pods whose manifest has no address are lent one from here; a lab does the same.
@@ -32,6 +33,8 @@ pub struct Survey {
     pub background: Background,
     /// The gateway that told all this, if it was not read from files.
     pub gateway: Option<AskedGateway>,
+    /// Who translates the addresses of Services; files do not tell.
+    pub services: Option<ServiceMode>,
     /// Pods that were lent an address.
     pub lent: Vec<ObjectKey>,
     /// Pods that were made of a workload's template, by the workload's title.

@@ -1,7 +1,7 @@
 //! What a Service of a case leads to.
 
 use super::{Family, ServiceSpec, Transport, World, WorldError};
-use crate::model::{Condition, ObjectKey, Service, ServiceKind, ServicePort, TargetPort};
+use crate::model::{Condition, Families, ObjectKey, Service, ServiceKind, ServicePort, TargetPort};
 use crate::service::{Backend, backends};
 
 impl World {
@@ -50,6 +50,7 @@ impl ServiceSpec {
             selector: self.selector.clone(),
             affinity_secs: None,
             publish_not_ready: false,
+            families: Families::default(),
             key,
         })
     }

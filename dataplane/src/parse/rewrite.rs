@@ -19,30 +19,21 @@ pub struct Rewriting {
     pub destination: Option<Target>,
 }
 
-/// The fields of an IP header that are rewritten, by family.
-struct Fields {
-    source: usize,
-    destination: usize,
-    /// Length of an address.
-    len: usize,
-    /// IPv6 has none.
-    checksum: Option<usize>,
-}
-
-const V4: Fields = Fields { source: 12, destination: 16, len: 4, checksum: Some(10) };
-const V6: Fields = Fields { source: 8, destination: 24, len: 16, checksum: None };
-
-/// The change of a one's complement sum.
+/// The change of a one's complement sum. Sums of 32-bit words are sums of 16-bit ones, in whatever order their
+/// bytes are (RFC 1071, 2): here, the machine's.
 #[derive(Clone, Copy, Default)]
-struct Change(u32);
+struct Change(u64);
 
 impl Change {
     #[inline]
-    fn replace(&mut self, old: &[u8], new: &[u8]) {
-        for (old, new) in old.chunks_exact(2).zip(new.chunks_exact(2)) {
-            self.0 += u32::from(!u16::from_be_bytes([old[0], old[1]]));
-            self.0 += u32::from(u16::from_be_bytes([new[0], new[1]]));
-        }
+    fn replace(&mut self, old: u32, new: u32) {
+        self.0 += u64::from(!old) + u64::from(new);
+    }
+
+    /// Of half a word, the other half of which stays as it is.
+    #[inline]
+    fn replace_half(&mut self, old: u16, new: u16) {
+        self.0 += u64::from(!old) + u64::from(new);
     }
 
     #[inline]
@@ -53,10 +44,12 @@ impl Change {
     /// The checksum after the change.
     #[inline]
     fn of(self, checksum: [u8; 2]) -> [u8; 2] {
-        let mut sum = u32::from(!u16::from_be_bytes(checksum)) + self.0;
-        sum = (sum & 0xffff) + (sum >> 16);
-        sum = (sum & 0xffff) + (sum >> 16);
-        (!(sum as u16)).to_be_bytes()
+        let sum = self.0 + u64::from(!u16::from_ne_bytes(checksum));
+        let sum = (sum >> 32) + (sum & 0xffff_ffff);
+        let sum = (sum >> 16) + (sum & 0xffff);
+        let sum = (sum >> 16) + (sum & 0xffff);
+        let sum = (sum >> 16) + (sum & 0xffff);
+        (!(sum as u16)).to_ne_bytes()
     }
 }
 
@@ -71,7 +64,9 @@ pub fn rewrite(frame: &mut [u8], ip: &Ip, rewriting: &Rewriting) {
     match &ip.payload {
         Payload::Packet { .. } => {
             let pseudo = write_addresses(packet, ip.source.is_v4(), rewriting);
-            write_transport(packet, start, ip.protocol, pseudo, rewriting);
+            if let Some(transport) = packet.get_mut(start..) {
+                write_transport(transport, ip.protocol, pseudo, rewriting);
+            }
         }
         Payload::IcmpError { .. } => rewrite_error(packet, ip, start, rewriting),
         Payload::LaterFragment | Payload::IcmpOther { .. } | Payload::Neighbour(_) | Payload::Mld(_) => {
@@ -83,71 +78,120 @@ pub fn rewrite(frame: &mut [u8], ip: &Ip, rewriting: &Rewriting) {
 /// Writes the addresses and the header's own sum; what a pseudo-header's sum changes by.
 #[inline]
 fn write_addresses(packet: &mut [u8], is_v4: bool, rewriting: &Rewriting) -> Change {
-    let fields = if is_v4 { V4 } else { V6 };
+    if is_v4 { write_v4(packet, rewriting) } else { write_v6(packet, rewriting) }
+}
+
+#[inline]
+fn write_v4(packet: &mut [u8], rewriting: &Rewriting) -> Change {
     let mut change = Change::default();
-    for (at, target) in [(fields.source, rewriting.source), (fields.destination, rewriting.destination)] {
-        let Some(target) = target else { continue };
-        let Some(field) = packet.get_mut(at..at + fields.len) else { continue };
-        let address = target.addr.bits().to_be_bytes();
-        let address = &address[16 - fields.len..];
-        change.replace(field, address);
-        field.copy_from_slice(address);
+    let Some(header) = packet.first_chunk_mut::<20>() else { return change };
+    let mut write = |at: usize, target: &Target| {
+        let old = u32_at(header, at);
+        let new = (target.addr.bits() as u32).to_be_bytes();
+        change.replace(old, u32::from_ne_bytes(new));
+        header[at..at + 4].copy_from_slice(&new);
+    };
+    if let Some(source) = &rewriting.source {
+        write(12, source);
     }
-    if let Some(at) = fields.checksum {
-        update(packet, at, change);
+    if let Some(destination) = &rewriting.destination {
+        write(16, destination);
+    }
+    let checksum = change.of([header[10], header[11]]);
+    header[10..12].copy_from_slice(&checksum);
+    change
+}
+
+/// Its header has no sum.
+#[inline]
+fn write_v6(packet: &mut [u8], rewriting: &Rewriting) -> Change {
+    let mut change = Change::default();
+    let Some(header) = packet.first_chunk_mut::<40>() else { return change };
+    for (at, target) in [(8, &rewriting.source), (24, &rewriting.destination)] {
+        let Some(target) = target else { continue };
+        let new = target.addr.bits().to_be_bytes();
+        for word in (0..16).step_by(4) {
+            change.replace(u32_at(header, at + word), u32_at(&new, word));
+        }
+        header[at..at + 16].copy_from_slice(&new);
     }
     change
 }
 
-/// Writes the ports that follow at `start`, and the transport's sum; what the sum of all changes by.
+#[inline]
+fn u32_at<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
+    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// The 16-bit field at `at`, if the packet has it.
+#[inline]
+fn field(packet: &mut [u8], at: usize) -> Option<&mut [u8; 2]> {
+    packet.get_mut(at..)?.first_chunk_mut()
+}
+
+/// Writes the source and destination port that a transport header begins with; what sums change by.
+#[inline]
+fn write_ports(transport: &mut [u8], rewriting: &Rewriting) -> Change {
+    let mut change = Change::default();
+    let Some([s0, s1, d0, d1]) = transport.first_chunk_mut() else { return change };
+    let mut write = |[b0, b1]: [&mut u8; 2], target: &Target| {
+        let new = target.port.to_be_bytes();
+        change.replace_half(u16::from_ne_bytes([*b0, *b1]), u16::from_ne_bytes(new));
+        [*b0, *b1] = new;
+    };
+    if let Some(source) = &rewriting.source {
+        write([s0, s1], source);
+    }
+    if let Some(destination) = &rewriting.destination {
+        write([d0, d1], destination);
+    }
+    change
+}
+
+/// Writes the ports of a transport header, and its sum; what the sum of all changes by.
 #[inline]
 fn write_transport(
-    packet: &mut [u8],
-    start: usize,
+    transport: &mut [u8],
     protocol: IpProtocol,
     pseudo: Change,
     rewriting: &Rewriting,
 ) -> Change {
-    let mut ports = Change::default();
-    if matches!(protocol, IpProtocol::TCP | IpProtocol::UDP | IpProtocol::SCTP) {
-        for (at, target) in [(start, rewriting.source), (start + 2, rewriting.destination)] {
-            let Some(target) = target else { continue };
-            let Some(field) = packet.get_mut(at..at + 2) else { continue };
-            ports.replace(field, &target.port.to_be_bytes());
-            field.copy_from_slice(&target.port.to_be_bytes());
-        }
-    }
-    let mut change = pseudo;
-    change.add(ports);
-    let mut all = ports;
-    let (at, may_be_absent) = match protocol {
-        IpProtocol::TCP => (start + 16, false),
-        // No sum at all is written as zero (RFC 768).
-        IpProtocol::UDP => (start + 6, true),
-        IpProtocol::ICMPV6 => (start + 2, false),
+    let (at, has_ports) = match protocol {
+        IpProtocol::UDP => (6, true),
+        IpProtocol::TCP => (16, true),
+        IpProtocol::ICMPV6 => (2, false),
         IpProtocol::SCTP => {
-            write_crc(packet, start);
-            return all;
+            let ports = write_ports(transport, rewriting);
+            write_crc(transport);
+            return ports;
         }
-        _ => return all,
+        _ => return Change::default(),
     };
-    let Some(&[c0, c1]) = packet.get(at..at + 2) else { return all };
-    if may_be_absent && [c0, c1] == [0, 0] {
+    let mut all = if has_ports { write_ports(transport, rewriting) } else { Change::default() };
+    let Some(field) = field(transport, at) else { return all };
+    let old = *field;
+    // No sum at all is written as zero (RFC 768).
+    let may_be_absent = protocol == IpProtocol::UDP;
+    if may_be_absent && old == [0, 0] {
         return all;
     }
-    let mut new = change.of([c0, c1]);
+    let mut change = pseudo;
+    change.add(all);
+    let mut new = change.of(old);
     if may_be_absent && new == [0, 0] {
         new = [0xff, 0xff];
     }
-    all.replace(&[c0, c1], &new);
-    packet[at..at + 2].copy_from_slice(&new);
+    all.replace_half(u16::from_ne_bytes(old), u16::from_ne_bytes(new));
+    *field = new;
     all
 }
 
 /// RFC 9260, 6.8 and appendix A: little end first. A quoted packet is not whole, and its sum nobody's.
-fn write_crc(packet: &mut [u8], start: usize) {
+fn write_crc(whole: &mut [u8]) {
     const CRC: std::ops::Range<usize> = 8..12;
-    let Some(whole) = packet.get_mut(start..).filter(|whole| whole.len() >= CRC.end) else { return };
+    if whole.len() < CRC.end {
+        return;
+    }
     whole[CRC].fill(0);
     let crc = crc32c::crc32c(whole);
     whole[CRC].copy_from_slice(&crc.to_le_bytes());
@@ -155,8 +199,8 @@ fn write_crc(packet: &mut [u8], start: usize) {
 
 #[inline]
 fn update(packet: &mut [u8], at: usize, change: Change) {
-    if let Some(&[c0, c1]) = packet.get(at..at + 2) {
-        packet[at..at + 2].copy_from_slice(&change.of([c0, c1]));
+    if let Some(field) = field(packet, at) {
+        *field = change.of(*field);
     }
 }
 
@@ -175,18 +219,11 @@ fn rewrite_error(packet: &mut [u8], ip: &Ip, start: usize, rewriting: &Rewriting
     let header = write_addresses(quoted, is_v4, &quoted_rewriting);
     // An IPv4 header's sum, that has changed with it, makes up for the addresses.
     let mut change = if is_v4 { Change::default() } else { header };
-    if protocol == IpProtocol::SCTP {
-        for (at, target) in [(0, quoted_rewriting.source), (2, quoted_rewriting.destination)] {
-            let at = transport_start + at;
-            if let Some(target) = target
-                && let Some(field) = quoted.get_mut(at..at + 2)
-            {
-                change.replace(field, &target.port.to_be_bytes());
-                field.copy_from_slice(&target.port.to_be_bytes());
-            }
-        }
-    } else {
-        change.add(write_transport(quoted, transport_start, protocol, header, &quoted_rewriting));
+    if let Some(transport) = quoted.get_mut(transport_start..) {
+        change.add(match protocol {
+            IpProtocol::SCTP => write_ports(transport, &quoted_rewriting),
+            _ => write_transport(transport, protocol, header, &quoted_rewriting),
+        });
     }
     // Who sends the error may be a router on the way; only the other end goes by another address.
     let source = rewriting.source.filter(|_| ip.source == destination);

@@ -59,10 +59,15 @@ impl Services {
         let mut services =
             Self { ports: HashMap::with_hasher(hasher), addresses: HashSet::with_hasher(hasher), hasher };
         for (key, port) in ports {
-            services.addresses.insert(key.addr);
-            services.ports.insert(key, port);
+            services.insert(key, port);
         }
         services
+    }
+
+    /// Adds a port or replaces it.
+    pub fn insert(&mut self, key: ServiceKey, port: ServicePort) {
+        self.addresses.insert(key.addr);
+        self.ports.insert(key, port);
     }
 
     /// What a packet with this tuple asks for.

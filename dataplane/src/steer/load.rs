@@ -11,7 +11,7 @@ use aya::{Ebpf, EbpfLoader};
 
 use super::layout::{CONFIG_WORDS, COUNTS, PORT_WORDS, fallback_of, port_of};
 use super::pins::Pins;
-use super::{Fallback, Lane, SteerConfig, SteerError};
+use super::{CountsReader, Fallback, Lane, SteerConfig, SteerError};
 use crate::tag::PortId;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steer.bpf.o"));
@@ -84,17 +84,25 @@ impl Steering {
 
     /// Maps for one worker, opened anew from their pins so that workers share nothing.
     pub fn socket_maps(&self) -> Result<SocketMaps, SteerError> {
-        let open = |map: &'static str| {
-            MapData::from_pin(self.pins.0.join(map)).map_err(|source| SteerError::Map { map, source })
-        };
-        let sockets = aya::maps::Map::XskMap(open("sockets")?);
-        let heartbeats = aya::maps::Map::Array(open("heartbeats")?);
+        let sockets = aya::maps::Map::XskMap(self.open_anew("sockets")?);
+        let heartbeats = aya::maps::Map::Array(self.open_anew("heartbeats")?);
         Ok(SocketMaps {
             sockets: sockets.try_into().map_err(|source| SteerError::Map { map: "sockets", source })?,
             heartbeats: heartbeats
                 .try_into()
                 .map_err(|source| SteerError::Map { map: "heartbeats", source })?,
         })
+    }
+
+    /// The counters, opened anew from their pin.
+    pub fn counts_reader(&self) -> Result<CountsReader, SteerError> {
+        let counts = aya::maps::Map::PerCpuArray(self.open_anew("counts")?);
+        let counts = counts.try_into().map_err(|source| SteerError::Map { map: "counts", source })?;
+        Ok(CountsReader(counts))
+    }
+
+    fn open_anew(&self, map: &'static str) -> Result<MapData, SteerError> {
+        MapData::from_pin(self.pins.0.join(map)).map_err(|source| SteerError::Map { map, source })
     }
 
     /// Attaches `deliver` to the kernel side of a lane's trunk. Call it in that side's network

@@ -19,7 +19,7 @@ mod load;
 mod pins;
 mod port;
 
-pub use counts::PortCounts;
+pub use counts::{CountsReader, PortCounts};
 pub use error::SteerError;
 pub use layout::{Fallback, Lane, MAX_QUEUES, SteerConfig};
 pub use load::{SocketMaps, Steering};

@@ -2,15 +2,16 @@
 
 use podgate_flowtable::{
     Addr, Decision, Direction, Exceeded, IpProtocol, Known, OpenError, Packet, Refusal as TrackRefusal,
-    Rewrite, SPARED, Seek, TcpFlags, Time, Track, Transport, Tuple, Way,
+    SPARED, Seek, TcpFlags, Time, Track, Transport, Tuple, Way,
 };
 
 use super::recheck::NOBODYS;
-use super::service::{Choice, translated};
+use super::service::{Choice, PORTS_TRIED};
 use super::{Gate, Place, Refusal, Subject, tunnel};
 use crate::events::EventKind;
 use crate::onward::Onward;
 use crate::policy::{Cause, Endpoint, EndpointKind, PolicyVerdict};
+use crate::service::Found;
 use crate::snapshot::Snapshot;
 use crate::tag::{Passage, PortId, Tag};
 use crate::verdict::{Causes, DropReason, Verdict};
@@ -51,15 +52,37 @@ impl Gate<'_> {
                     _ => Err(DropReason::NoFlow.into()),
                 }
             }
+            // By the backend's own address, from a port that is in use for it by the Service's.
+            Track::Known(known)
+                if known.is_called_otherwise && place.header.tag.passage == Passage::FromPod =>
+            {
+                let called = self.flows.find(&known.original).and_then(|(flow, _)| flow.called);
+                Err(Refusal { called, ..DropReason::ServiceClash.into() })
+            }
             Track::Known(known) => self.judge_known(place, &packet.tuple, &known, now),
             Track::Denied(known) => self.judge_denied(place, packet, &known, subject, now),
-            Track::MayOpen | Track::Refused(_)
-                if let Some((tuple, known)) = self.find_hairpin(place, packet, now) =>
-            {
-                self.judge_known(place, &tuple, &known, now)
-            }
-            Track::MayOpen => self.open(place, packet, subject, now),
-            Track::Refused(refusal) => Err(reason(refusal).into()),
+            Track::MayOpen => self.judge_unknown(place, packet, None, subject, now),
+            Track::Refused(refusal) => self.judge_unknown(place, packet, Some(refusal), subject, now),
+        }
+    }
+
+    /// A packet that is part of no flow by its own tuple, and may open one unless that was `refused`.
+    #[inline]
+    fn judge_unknown(
+        &self,
+        place: &Place<'_>,
+        packet: &Packet,
+        refused: Option<TrackRefusal>,
+        subject: &Subject<'_>,
+        now: Time,
+    ) -> Result<Onward, Refusal> {
+        let asked = place.asked(&packet.tuple);
+        if let Some((tuple, known)) = self.find_hairpin(place, asked, packet, now) {
+            return self.judge_known(place, &tuple, &known, now);
+        }
+        match refused {
+            None => self.open_asked(place, packet, asked, subject, now),
+            Some(refusal) => Err(reason(refusal).into()),
         }
     }
 
@@ -165,20 +188,30 @@ impl Gate<'_> {
         subject: &Subject<'_>,
         now: Time,
     ) -> Result<Onward, Refusal> {
-        let mut choice = self.choose(place, packet, now)?;
-        for tried in 1.. {
+        self.open_asked(place, packet, place.asked(&packet.tuple), subject, now)
+    }
+
+    /// Opens the flow of a packet that asks for `asked`.
+    fn open_asked(
+        &self,
+        place: &Place<'_>,
+        packet: &Packet,
+        asked: Found<'_>,
+        subject: &Subject<'_>,
+        now: Time,
+    ) -> Result<Onward, Refusal> {
+        let mut choice = self.choose(asked, place, packet, now)?;
+        for _ in 0..PORTS_TRIED {
             let opening = self.open_chosen(place, packet, choice.as_ref(), subject, now);
             let opening = opening.map_err(|refusal| refusal.about(packet, choice.as_ref()))?;
             let again = match opening {
                 Opening::Opened(onward) => return Ok(onward),
-                Opening::Clash(choice) => self.choose_again(packet, choice, tried),
+                Opening::Clash(choice) => self.choose_again(packet, choice),
             };
-            let Some(again) = again else {
-                return Err(Refusal::from(DropReason::ServiceClash).about(packet, choice.as_ref()));
-            };
+            let Some(again) = again else { break };
             choice = Some(again);
         }
-        Err(DropReason::ServiceClash.into())
+        Err(Refusal::from(DropReason::ServiceClash).about(packet, choice.as_ref()))
     }
 
     #[inline]
@@ -191,7 +224,7 @@ impl Gate<'_> {
         now: Time,
     ) -> Result<Opening<'c, 's>, Refusal> {
         let tag = place.header.tag;
-        let really = choice.map_or(*packet, |choice| translated(packet, choice.becomes));
+        let really = choice.map_or(*packet, |choice| choice.translated(packet));
         let called = choice.map(|_| packet.tuple.destination());
         let tuple = &really.tuple;
         if choice.is_some() {
@@ -244,7 +277,7 @@ impl Gate<'_> {
         self.keep_backend(packet, choice, now);
         let onward = match choice {
             None => Onward::unchanged(place.way_out(tuple.destination, way)),
-            Some(choice) => place.translate(&packet.tuple, way, Rewrite::Destination(choice.becomes)),
+            Some(choice) => place.translate(&packet.tuple, way, choice.rewrite()),
         };
         let judged = choice.map(|_| *tuple);
         let verdict = Verdict::Forward(onward.tag);

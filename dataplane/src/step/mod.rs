@@ -243,7 +243,7 @@ impl Gate<'_> {
     fn drop_frame(&self, subject: &Subject<'_>, refusal: Refusal, now: Time) -> Verdict {
         let Refusal { reason, causes, kind, judged, called } = refusal;
         let verdict = if reason.is_answered() { Verdict::Reject(reason) } else { Verdict::Drop(reason) };
-        self.counters.count_drop(subject.tag.map(|tag| tag.port), reason);
+        self.counters.count_drop(subject.tag, reason);
         // What the bridge floods to ports that it does not concern is counted, but nobody's news.
         if reason == DropReason::NotForThisPod {
             return verdict;

@@ -11,6 +11,9 @@
 //! ```
 //!
 //! The flow of both is that of pod:40000 to pod:8080.
+//!
+//! Two connections from one port of a client, to two Services or to a Service and a pod, may come to the same port
+//! of one backend. The later one gets another source port on its way there.
 
 use podgate_flowtable::{
     Addr, Decision, Direction, FlowId, FlowView, IpProtocol, Known, OpenError, Packet, Rewrite, Target, Time,
@@ -26,8 +29,11 @@ use crate::service::{AffinityKey, Found, ServiceKey, ServicePort};
 use crate::tag::{Passage, Tag};
 use crate::verdict::DropReason;
 
-/// Backends tried if the client has a connection from the same port to the first one, by its own address.
-const TRIES: u64 = 4;
+/// Source ports tried if the client has a connection from its own to the same port of the backend already.
+pub(super) const PORTS_TRIED: u32 = 16;
+
+/// Source ports that are given; those below mean something to some servers.
+const FIRST_GIVEN_PORT: u16 = 1024;
 
 /// A Service's port and where it leads.
 #[derive(Clone, Copy)]
@@ -36,51 +42,55 @@ pub(super) struct Choice<'a> {
     hash: u64,
     /// The backend.
     pub(super) becomes: Target,
+    /// Where the backend is told that it comes from.
+    source_port: u16,
 }
 
 impl Gate<'_> {
-    /// What a packet that opens a flow really goes to, if it asks for a Service.
+    /// What a packet that opens a flow really goes to, if what it `asked` for is a Service.
     #[inline]
     pub(super) fn choose<'s>(
         &self,
+        asked: Found<'s>,
         place: &Place<'s>,
         packet: &Packet,
         now: Time,
     ) -> Result<Option<Choice<'s>>, Refusal> {
-        if !place.asks_service(&packet.tuple) {
-            return Ok(None);
+        let called = Some(packet.tuple.destination());
+        match asked {
+            Found::Other => Ok(None),
+            Found::NoPort => Err(Refusal { called, ..DropReason::ServiceNoPort.into() }),
+            Found::Port(port) => match self.choose_backend(port, place, packet, now) {
+                None => Err(Refusal { called, ..DropReason::ServiceNoBackend.into() }),
+                choice => Ok(choice),
+            },
         }
-        self.choose_backend(place, packet, now).map(Some)
     }
 
     #[cold]
     fn choose_backend<'s>(
         &self,
+        port: &'s ServicePort,
         place: &Place<'s>,
         packet: &Packet,
         now: Time,
-    ) -> Result<Choice<'s>, Refusal> {
-        let refuse = |reason: DropReason| {
-            let called = Some(packet.tuple.destination());
-            Refusal { called, ..reason.into() }
-        };
+    ) -> Option<Choice<'s>> {
         let services = &place.snapshot.services;
-        let Found::Port(port) = services.find(&packet.tuple) else {
-            return Err(refuse(DropReason::ServiceNoPort));
+        let hash = services.hash(&packet.tuple, false);
+        let chosen = match port.affinity {
+            None => port.backends.choose(hash)?,
+            Some(_) => port.backends.choose(services.hash(&packet.tuple, true))?,
         };
-        let hash = services.hash(&packet.tuple, port.affinity.is_some());
-        let chosen = port.backends.choose(hash).ok_or_else(|| refuse(DropReason::ServiceNoBackend))?;
         let kept = port.affinity.and_then(|timeout| {
             self.affinities
                 .find(&affinity_key(packet), timeout, now)
                 .filter(|target| port.backends.has(*target))
         });
-        let becomes = kept.unwrap_or(chosen);
-        Ok(Choice { port, hash, becomes })
+        Some(Choice { port, hash, becomes: kept.unwrap_or(chosen), source_port: packet.tuple.source_port })
     }
 
-    /// Records the flow that goes to the backend of `choice`. If the client has the same ports in use for a
-    /// connection to that backend's own address, another backend has to do.
+    /// Records the flow that goes to the backend of `choice`. It exists if the client has the same ports in use
+    /// for another connection to that backend.
     pub(super) fn open_to_backend(
         &self,
         packet: &Packet,
@@ -88,32 +98,29 @@ impl Gate<'_> {
         decision: Decision,
         now: Time,
     ) -> Result<FlowId, OpenError> {
-        match self.flows.open_translated(packet, choice.becomes, decision, now) {
+        let open = || self.flows.open_translated(packet, choice.becomes, choice.source_port, decision, now);
+        match open() {
             // A connection that is over makes way, if it is asked.
             Err(OpenError::Exists(_))
                 if self.flows.find(&packet.tuple).is_none()
-                    && self.flows.track(&translated(packet, choice.becomes), now) == Track::MayOpen =>
+                    && self.flows.track(&choice.translated(packet), now) == Track::MayOpen =>
             {
-                self.flows.open_translated(packet, choice.becomes, decision, now)
+                open()
             }
             other => other,
         }
     }
 
-    /// Another choice than those before, while there is one.
-    pub(super) fn choose_again<'s>(
-        &self,
-        packet: &Packet,
-        choice: &Choice<'s>,
-        tried: u64,
-    ) -> Option<Choice<'s>> {
-        if tried >= TRIES || self.flows.find(&packet.tuple).is_some() {
+    /// The same backend, and another source port than those before.
+    pub(super) fn choose_again<'s>(&self, packet: &Packet, choice: &Choice<'s>) -> Option<Choice<'s>> {
+        if self.flows.find(&packet.tuple).is_some() {
             return None;
         }
-        // An odd multiple of 2^64 / phi: far from every earlier one.
+        // 2^64 / phi: far from every earlier one.
         let hash = choice.hash.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let becomes = choice.port.backends.choose(hash)?;
-        Some(Choice { hash, becomes, ..*choice })
+        let given = u64::from(u16::MAX - FIRST_GIVEN_PORT) + 1;
+        let source_port = FIRST_GIVEN_PORT + ((u128::from(hash) * u128::from(given)) >> 64) as u16;
+        Some(Choice { hash, source_port, ..*choice })
     }
 
     /// The client of an opened flow keeps its backend, if the Service wants it. Not before: what policy refuses
@@ -141,13 +148,14 @@ impl Gate<'_> {
     pub(super) fn find_hairpin(
         &self,
         place: &Place<'_>,
+        asked: Found<'_>,
         packet: &Packet,
         now: Time,
     ) -> Option<(Tuple, Known)> {
-        if !place.asks_service(&packet.tuple) {
-            return None;
-        }
-        self.find_own_flow(packet, now)
+        // Its Service may be gone by now.
+        let may_be = !matches!(asked, Found::Other)
+            || (place.header.tag.passage == Passage::FromPod && self.flows.has_translated());
+        if may_be { self.find_own_flow(packet, now) } else { None }
     }
 
     #[cold]
@@ -179,16 +187,19 @@ impl Refusal {
     /// With the Service that was asked for, and the backend that was judged.
     pub(super) fn about(self, packet: &Packet, choice: Option<&Choice<'_>>) -> Self {
         let Some(choice) = choice else { return self };
-        let judged = self.judged.or(Some(translated(packet, choice.becomes).tuple));
+        let judged = self.judged.or(Some(choice.translated(packet).tuple));
         Self { judged, called: Some(packet.tuple.destination()), ..self }
     }
 }
 
-impl Place<'_> {
-    /// Whether a pod's packet is for a Service's address.
+impl<'a> Place<'a> {
+    /// Which Service's port a packet is for, if it is a pod's.
     #[inline]
-    fn asks_service(&self, tuple: &Tuple) -> bool {
-        self.header.tag.passage == Passage::FromPod && self.snapshot.services.has(tuple.destination)
+    pub(super) fn asked(&self, tuple: &Tuple) -> Found<'a> {
+        match self.header.tag.passage {
+            Passage::FromPod => self.snapshot.services.find(tuple),
+            Passage::ToPod => Found::Other,
+        }
     }
 
     /// Where a packet of a translated flow goes on to. The gateway knows where its frame is to go: its MAC
@@ -197,10 +208,13 @@ impl Place<'_> {
     pub(super) fn translate(&self, tuple: &Tuple, way: Way, rewrite: Rewrite) -> Onward {
         let tag = self.header.tag;
         match (rewrite, tag.passage) {
-            (Rewrite::Destination(target), Passage::FromPod) => {
-                let is_own = self.binding.owns(target.addr);
-                let service = Target { addr: tuple.destination, port: tuple.source_port };
-                let source = is_own.then_some(service);
+            (Rewrite::Destination { target, source_port }, Passage::FromPod) => {
+                let source = if self.binding.owns(target.addr) {
+                    Some(Target { addr: tuple.destination, port: source_port })
+                } else {
+                    (source_port != tuple.source_port)
+                        .then_some(Target { addr: tuple.source, port: source_port })
+                };
                 self.straight_to(target.addr, way, Rewriting { source, destination: Some(target) }).unwrap_or(
                     Onward {
                         rewriting: Some(Rewriting { source, destination: Some(target) }),
@@ -208,19 +222,22 @@ impl Place<'_> {
                     },
                 )
             }
-            (Rewrite::Source(service), Passage::FromPod) => {
+            (Rewrite::Source { called, destination_port }, Passage::FromPod) => {
                 let is_own = self.binding.owns(tuple.destination);
-                let own = Target { addr: tuple.destination, port: tuple.destination_port };
-                let rewriting = Rewriting { source: Some(service), destination: is_own.then_some(own) };
+                let own = Target { addr: tuple.destination, port: destination_port };
+                let is_other = is_own || destination_port != tuple.destination_port;
+                let rewriting = Rewriting { source: Some(called), destination: is_other.then_some(own) };
                 // What goes through the host is translated where it comes to the client.
                 self.straight_to(tuple.destination, way, rewriting).unwrap_or(Onward::unchanged(tag))
             }
-            (Rewrite::Source(service), Passage::ToPod) => Onward {
-                rewriting: Some(Rewriting { source: Some(service), destination: None }),
-                ..Onward::unchanged(tag)
-            },
+            (Rewrite::Source { called, destination_port }, Passage::ToPod) => {
+                let own = Target { addr: tuple.destination, port: destination_port };
+                let destination = (destination_port != tuple.destination_port).then_some(own);
+                let rewriting = Some(Rewriting { source: Some(called), destination });
+                Onward { rewriting, ..Onward::unchanged(tag) }
+            }
             // No pod has a Service's address, so nothing that is for one comes in.
-            (Rewrite::Destination(_), Passage::ToPod) => Onward::unchanged(tag),
+            (Rewrite::Destination { .. }, Passage::ToPod) => Onward::unchanged(tag),
         }
     }
 
@@ -249,12 +266,15 @@ impl Place<'_> {
 /// sender of the error knows.
 pub(super) fn of_error(flow: &FlowView, quoted: &Tuple, quoted_direction: Direction) -> Option<Rewrite> {
     let called = flow.called?;
-    let real = Target { addr: flow.original.destination, port: flow.original.destination_port };
+    let (target, source_port) = (flow.original.destination(), flow.original.source_port);
     match quoted_direction {
         // To the client, about what it sent.
-        Direction::Original => (quoted.destination == real.addr).then_some(Rewrite::Source(called)),
+        Direction::Original => (quoted.destination == target.addr)
+            .then_some(Rewrite::Source { called, destination_port: flow.calling_port }),
         // From the client, about what it was sent.
-        Direction::Reply => (quoted.source == called.addr).then_some(Rewrite::Destination(real)),
+        Direction::Reply => {
+            (quoted.source == called.addr).then_some(Rewrite::Destination { target, source_port })
+        }
     }
 }
 
@@ -284,8 +304,16 @@ fn is_served(snapshot: &crate::snapshot::Snapshot, called: Target, original: &Tu
     snapshot.services.port(&key).is_some_and(|port| port.serves(backend))
 }
 
-/// `packet` as it is once it goes to `becomes`.
-pub(super) fn translated(packet: &Packet, becomes: Target) -> Packet {
-    let (destination, destination_port) = (becomes.addr, becomes.port);
-    Packet { tuple: Tuple { destination, destination_port, ..packet.tuple }, ..*packet }
+impl Choice<'_> {
+    /// `packet` as it comes to the backend.
+    pub(super) fn translated(&self, packet: &Packet) -> Packet {
+        let Target { addr: destination, port: destination_port } = self.becomes;
+        let tuple = Tuple { destination, source_port: self.source_port, destination_port, ..packet.tuple };
+        Packet { tuple, ..*packet }
+    }
+
+    /// What becomes of the client's packets.
+    pub(super) const fn rewrite(&self) -> Rewrite {
+        Rewrite::Destination { target: self.becomes, source_port: self.source_port }
+    }
 }

@@ -4,14 +4,16 @@
 //! [`GateJudge`]; the floor that benches compare with only rewrites tags.
 //!
 //! ```text
-//! judge    what decides frames; the gateway's own
-//! idle     how to wait: spin briefly, then block
-//! clock    the one place where the frame path reads the time
+//! judge      what decides frames; the gateway's own
+//! idle       how to wait: spin briefly, then block
+//! residence  how long frames stay
+//! clock      the one place where the frame path reads the time
 //! ```
 
 mod clock;
 mod idle;
 mod judge;
+mod residence;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -24,6 +26,7 @@ use podgate_flowtable::Time;
 
 pub use clock::now;
 pub use judge::{GateJudge, Judge, Shared};
+pub use residence::{BOUNDS_NANOS, EVERY as RESIDENCE_EVERY, Residence, ResidenceCounts};
 
 use crate::raw::{FrameAccount, Ring, RingConfig, RingError, RingStatistics, Turn};
 use crate::steer::{Lane, SocketMaps, SteerError};
@@ -115,6 +118,8 @@ pub struct WorkerGauges {
     pub to_send: AtomicU64,
     /// UMEM frames that are in no place: always 0.
     pub leaked: AtomicU64,
+    /// How long frames stayed.
+    pub residence: Residence,
 }
 
 /// What a worker leaves when it has stopped.
@@ -245,6 +250,7 @@ impl Bench {
     fn run(&mut self, judge: &mut impl Judge, stop: &AtomicBool, gauges: &WorkerGauges) {
         let mut idle = Idle::default();
         let mut beaten = Time::default();
+        let mut untimed = 0;
         while !stop.load(Ordering::Relaxed) {
             let now = now();
             if now.since(beaten) >= BEAT {
@@ -254,7 +260,15 @@ impl Bench {
             judge.housekeeping(now);
             // Turn by turn: whatever the heavy lane holds, the normal one has half the worker.
             let [normal, heavy] = &mut self.rings;
-            let turn = sum(judge.turn(normal, now), judge.turn(heavy, now));
+            let is_timed = untimed >= RESIDENCE_EVERY;
+            let mut take_turn = |ring: &mut Ring| {
+                let turn = judge.turn(ring, now);
+                if is_timed && turn.received > 0 {
+                    gauges.residence.record(self::now().since(now), turn.received);
+                }
+                turn
+            };
+            let turn = sum(take_turn(normal), take_turn(heavy));
             if turn.received == 0 {
                 if idle.wait(now, [normal.fd(), heavy.fd()]) {
                     add(&gauges.waits, 1);
@@ -262,6 +276,7 @@ impl Bench {
                 continue;
             }
             idle.reset();
+            untimed = if is_timed { 1 } else { untimed + 1 };
             add(&gauges.received, turn.received as u64);
             add(&gauges.batches, 1);
             if turn.refused > 0 {

@@ -112,8 +112,8 @@ fn moved_by(reason: DropReason) -> Moved {
         DropReason::ServiceNoPort => world_with_services().send(&to_service(40000, "10.96.0.11", 81)).counted,
         DropReason::ServiceClash => {
             let world = world_with_services();
-            world.send(&to_service(40000, "10.0.1.9", 8080));
-            world.send(&to_service(40000, "10.96.0.12", 80)).counted
+            world.send(&to_service(40000, "10.96.0.12", 80));
+            world.send(&to_service(40000, "10.0.1.9", 8080)).counted
         }
         DropReason::TxFull => {
             let world = World::new();

@@ -319,6 +319,12 @@ fn nobody_behind_a_port_is_said_at_once() {
     let told = answer(&frame).unwrap();
     // Port unreachable, about this packet.
     assert_eq!((told[27], &told[38..40], &told[46..]), (1, &[3, 3][..], &asked[..]));
+    // The first of its fragments stands for a datagram.
+    let first =
+        out(FREE, &frames::fragment_with_sum(&udp(("10.0.0.3", 1), ("10.96.0.11", 53), &[1; 92]), 0, 48, 7));
+    assert_eq!(world.send(&first).verdict, Verdict::Reject(DropReason::ServiceNoBackend));
+    let told = answer(&first).unwrap();
+    assert_eq!((told[27], &told[38..40], &told[46..]), (1, &[3, 3][..], &first[18..]));
     let six = out(FREE, &udp(("fd00::3", 40000), ("fd96::13", 54), &[1; 1000]));
     assert_eq!(world.send(&six).verdict, Verdict::Reject(DropReason::ServiceNoPort));
     let told = answer(&six).unwrap();
@@ -425,28 +431,105 @@ fn what_was_opened_to_the_address_itself_is_not_kept() {
     assert_eq!(recheck(&world.flows, &kept, &view, secs(11)), Recheck::Released);
 }
 
+/// The port that a frame of web's has become on its way to db, and which of the two it was.
+fn source_port_at_db(outcome: &Outcome, packet: impl Fn(u16) -> Vec<u8>) -> u16 {
+    let transport = if outcome.after[16] == 0x08 { 18 + 20 } else { 18 + 40 };
+    let given = u16::from_be_bytes([outcome.after[transport], outcome.after[transport + 1]]);
+    became(outcome, Tag::to_pod(port(DB)), &into_pod(DB, WEB, &packet(given)));
+    given
+}
+
 #[test]
-fn a_client_may_use_the_same_port_with_the_backend_itself() {
+fn connections_from_one_port_to_one_backend_are_told_apart() {
+    for (web, service_ip, db, _) in PAIRS {
+        let other_ip = if web.contains('.') { "10.96.0.20" } else { "fd96::20" };
+        let mut all = services();
+        all.push(service(other_ip, 8053, IpProtocol::UDP, &[(db, 53)]));
+        let world = World { snapshot: Some(with(1, all, false)), ..World::new() };
+        let ask = |from: u16, to: (&str, u16)| udp((web, from), to, b"question");
+        let tell = |from: (&str, u16), to: u16| udp(from, (web, to), b"answer");
+        let direct = world.send(&from_pod(WEB, mac(DB)).ip(&ask(40000, (db, 53))));
+        became(&direct, Tag::to_pod(port(DB)), &into_pod(DB, WEB, &ask(40000, (db, 53))));
+        let mut given = vec![40000];
+        for (called, called_port) in [(service_ip, 53), (other_ip, 8053)] {
+            let asked = || world.send(&out(WEB, &ask(40000, (called, called_port))));
+            let first = asked();
+            let own = source_port_at_db(&first, |own| ask(own, (db, 53)));
+            assert!(own >= 1024 && !given.contains(&own), "{own}");
+            assert_eq!(source_port_at_db(&asked(), |own| ask(own, (db, 53))), own, "the next one too");
+            let told = world.send(&from_pod(DB, mac(WEB)).ip(&tell((db, 53), own)));
+            let expected = into_pod(WEB, DB, &tell((called, called_port), 40000));
+            became(&told, Tag::to_pod(port(WEB)), &expected);
+            let [event] = &first.events[..] else { panic!("{:?}", first.events) };
+            assert_eq!(event.tuple.map(|tuple| tuple.source_port), Some(own));
+            given.push(own);
+
+            // Errors, about what web has sent and about what it was sent.
+            let (icmp_type, code) = if web.contains('.') { (3, 3) } else { (1, 4) };
+            let error = |from: &str, to: &str, about: &[u8]| {
+                frames::icmp_error_with_sum(from, to, icmp_type, code, about)
+            };
+            let told = world.send(&from_pod(DB, mac(WEB)).ip(&error(db, web, &ask(own, (db, 53)))));
+            let expected = error(called, web, &ask(40000, (called, called_port)));
+            became(&told, Tag::to_pod(port(WEB)), &into_pod(WEB, DB, &expected));
+            let told = world.send(&out(WEB, &error(web, called, &tell((called, called_port), 40000))));
+            let expected = error(web, db, &tell((db, 53), own));
+            became(&told, Tag::to_pod(port(DB)), &into_pod(DB, WEB, &expected));
+        }
+        let told = world.send(&from_pod(DB, mac(WEB)).ip(&tell((db, 53), 40000)));
+        became(&told, Tag::to_pod(port(WEB)), &into_pod(WEB, DB, &tell((db, 53), 40000)));
+        assert_eq!(world.flows.len(), 3);
+    }
+}
+
+#[test]
+fn ports_that_a_services_connection_has_are_not_given_to_another() {
     let world = world_with_services();
-    let direct = world.send(&from_pod(FREE, NODE_MAC).ip(&syn(("10.0.0.3", 40000), ("10.0.1.9", 8080))));
-    assert!(matches!(direct.verdict, Verdict::Forward(_)));
-    let asked = out(FREE, &syn(("10.0.0.3", 40000), ("10.96.0.12", 80)));
-    let clash = world.send(&asked);
+    world.send(&out(FREE, &syn(("10.0.0.3", 40000), ("10.96.0.12", 80))));
+    let frame = out(FREE, &syn(("10.0.0.3", 40000), ("10.0.1.9", 8080)));
+    let clash = world.send(&frame);
     assert_eq!(clash.verdict, Verdict::Reject(DropReason::ServiceClash));
     assert_eq!(clash.events[0].called, Some(target("10.96.0.12", 80)));
-    // With another backend there is another way.
-    let both = vec![service("10.96.0.12", 80, IpProtocol::TCP, &[("10.0.1.9", 8080), ("10.0.1.8", 8080)])];
-    let world = World { snapshot: Some(with(1, both, false)), ..world };
-    for client in 40000..40008 {
-        let direct = syn(("10.0.0.3", client), ("10.0.1.9", 8080));
-        world.send(&out(FREE, &direct));
-        let through = world.send(&out(FREE, &syn(("10.0.0.3", client), ("10.96.0.12", 80))));
-        became(
-            &through,
-            Tag::from_pod(port(FREE)),
-            &out(FREE, &syn(("10.0.0.3", client), ("10.0.1.8", 8080))),
-        );
-    }
+    assert!(answer(&frame).is_some());
+    // The backend's pod sees the packet that the client's port has translated as it is.
+    let packet = udp(("10.0.0.1", 40000), ("10.0.0.2", 53), b"q");
+    world.send(&out(WEB, &udp(("10.0.0.1", 40000), ("10.96.0.10", 53), b"q")));
+    world.departures.note(port(WEB), secs(10));
+    became(&world.send(&to_pod(DB).ip(&packet)), Tag::to_pod(port(DB)), &to_pod(DB).ip(&packet));
+}
+
+#[test]
+fn a_pods_connection_to_itself_outlives_its_service() {
+    let mut world = world_with_services();
+    let (free, service_ip) = ("10.0.0.3", "10.96.0.13");
+    world.send(&out(FREE, &syn((free, 40000), (service_ip, 80))));
+    world.snapshot = Some(with(2, Vec::new(), false));
+    let numbers = |tcp: &mut etherparse::TcpHeader| {
+        (tcp.syn, tcp.ack, tcp.acknowledgment_number) = (true, true, 1001);
+    };
+    let answered = world.send(&out(FREE, &tcp((free, 8080), (service_ip, 40000), numbers, &[])));
+    let expected = into_pod(FREE, FREE, &tcp((service_ip, 80), (free, 40000), numbers, &[]));
+    became(&answered, Tag::to_pod(port(FREE)), &expected);
+}
+
+#[test]
+fn another_source_port_leaves_a_client_its_backend() {
+    let backends: Vec<(String, u16)> = (1..=9).map(|number| (format!("10.0.1.{number}"), 80)).collect();
+    let some: Vec<(&str, u16)> = backends.iter().map(|(addr, port)| (addr.as_str(), *port)).collect();
+    let (key, port_of) = service("10.96.0.20", 80, IpProtocol::TCP, &some);
+    let sticky = vec![(key, ServicePort { affinity: Some(Duration::from_mins(1)), ..port_of })];
+    let world = World { snapshot: Some(with(1, sticky, false)), ..World::new() };
+    let backend = |client: u16| {
+        let opened = world.send(&out(FREE, &syn(("10.0.0.3", client), ("10.96.0.20", 80))));
+        opened.events[0].tuple.unwrap()
+    };
+    let first = backend(40000);
+    let direct = syn(("10.0.0.3", 40001), (&first.destination.to_ip().to_string(), 80));
+    world.send(&out(FREE, &direct));
+    let second = backend(40001);
+    assert_eq!(second.destination, first.destination);
+    assert_ne!(second.source_port, 40001);
+    assert_eq!(backend(40002).destination, first.destination);
 }
 
 #[test]

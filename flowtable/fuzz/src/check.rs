@@ -78,6 +78,7 @@ pub fn admitted(
     let mut by_name = after.original;
     if let Some(called) = after.called {
         (by_name.destination, by_name.destination_port) = (called.addr, called.port);
+        by_name.source_port = after.calling_port;
     }
     assert!(original == after.original || original == by_name, "{packet:?}, {direction:?}: {after:?}");
     assert!(after.last_seen <= now && after.expires_at > now, "{after:?}");

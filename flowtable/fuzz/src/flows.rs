@@ -171,14 +171,16 @@ impl Play {
         let becomes = Target { addr: Addr::from_v4([10, 0, 2, backend % 4]), port: 7 };
         let mut real = *packet;
         (real.tuple.destination, real.tuple.destination_port) = (becomes.addr, becomes.port);
+        real.tuple.source_port ^= u16::from(backend >> 7);
         let owner = packet.tuple.source.bits() as u16 % check::OWNERS;
         let decision = Decision { epoch: Epoch(1), egress: 2, ingress: 3, way: Way::Bridge, owner };
         let before = self.table.len();
-        match self.table.open_translated(packet, becomes, decision, self.now) {
+        match self.table.open_translated(packet, becomes, real.tuple.source_port, decision, self.now) {
             Ok(id) => {
                 let view = self.view(id);
                 let called = Target { addr: packet.tuple.destination, port: packet.tuple.destination_port };
                 assert_eq!((view.original, view.called), (real.tuple, Some(called)));
+                assert_eq!(view.calling_port, packet.tuple.source_port);
                 assert_eq!(check::flow_of(&self.table, packet), Some(view));
                 self.last_id = Some(id);
             }

@@ -4,6 +4,7 @@
 //! server   answers on a port with the pod's name
 //! probe    can this pod reach that port?
 //! sink     counts datagrams
+//! presser  sends frames without a pause, and counts them where they must not come
 //! stamped  numbered datagrams: which were sent when, which came
 //! talker   says single bytes, hears others
 //! spinner  sends without rest, from before it can
@@ -17,6 +18,7 @@ mod blast;
 mod iperf;
 mod nstat;
 mod ping;
+mod presser;
 mod probe;
 mod server;
 mod sink;
@@ -28,6 +30,7 @@ pub use blast::{Blast, Pace};
 pub use iperf::{Iperf, IperfServer, Load};
 pub use nstat::{ChecksumErrors, checksum_errors};
 pub use ping::{Ping, ping};
+pub use presser::{Presser, Watcher};
 pub use probe::{
     ALLOWED_WITHIN, Conversation, DENIED_AFTER, Reach, ask_udp, reach, reach_within, reaches_udp,
 };

@@ -1,8 +1,10 @@
 //! Can this pod reach that port?
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 use crate::Space;
 
@@ -80,7 +82,26 @@ impl Conversation {
     #[track_caller]
     pub fn open(space: &Space, to: impl Into<IpAddr>, port: u16) -> Self {
         let to = SocketAddr::new(to.into(), port);
-        let stream = space.run(|| TcpStream::connect_timeout(&to, ALLOWED_WITHIN));
+        Self::begin(space, to, space.run(|| TcpStream::connect_timeout(&to, ALLOWED_WITHIN)))
+    }
+
+    /// The same from a port of the client's choice, which may have other connections.
+    #[track_caller]
+    pub fn open_from(space: &Space, own: u16, to: impl Into<IpAddr>, port: u16) -> Self {
+        let to = SocketAddr::new(to.into(), port);
+        let any = if to.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
+        let connected = space.run(|| {
+            let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+            socket.set_reuse_address(true)?;
+            socket.bind(&SocketAddr::new(any, own).into())?;
+            socket.connect_timeout(&to.into(), ALLOWED_WITHIN)?;
+            Ok(TcpStream::from(socket))
+        });
+        Self::begin(space, to, connected)
+    }
+
+    #[track_caller]
+    fn begin(space: &Space, to: SocketAddr, stream: io::Result<TcpStream>) -> Self {
         let mut stream = stream.unwrap_or_else(|error| panic!("{} to {to}: {error}", space.name()));
         stream.set_nodelay(true).expect("no delay");
         stream.set_read_timeout(Some(ALLOWED_WITHIN)).expect("a timeout");

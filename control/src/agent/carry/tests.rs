@@ -184,7 +184,7 @@ fn anything_but_a_whole_file_of_ours_is_refused() {
     assert!(refused(&good, 8).contains("another bridge or another boot"));
     let mut other = good.clone();
     other[8] = 2;
-    assert!(refused(&other, 9).contains("format 2.4, this podgate reads 3.4"));
+    assert!(refused(&other, 9).contains("format 2.5, this podgate reads 3.5"));
     let mut other = good.clone();
     other[60] ^= 1;
     assert!(refused(&other, 9).contains("damaged"));

@@ -21,8 +21,10 @@ use crate::lab::probe::{Attempt, Attempted, Expectation, Target, probe, read_exp
     podgate lab probe --all --port 80 --port 53/UDP\n  \
     podgate lab probe --expect reachable.yaml\n\n\
     A target is http://HOST[:PORT]/, HOST:PORT[/UDP] or pod:NAMESPACE/NAME:PORT[/UDP]; a name is looked up\n\
-    as a program in the pod would. An attempt is allowed (answered), dropped (silence), refused, dns-blocked\n\
-    (silence where the name was asked for) or no-such-name. An expectation is a list of\n\
+    as a program in the pod would; of IPv6 and IPv4 the preferred is tried, then the other, as curl does. An\n\
+    attempt is allowed (answered), dropped (silence), refused, dns-blocked (silence where the name was asked\n\
+    for), dns-failed (an error there), no-such-name, or failed (could not be made, or no answer to HTTP).\n\
+    An expectation is a list of\n\
     {from: shop/frontend, to: 'http://api.shop:8080/', expect: allowed, policy: shop/api}.\n\
     Exit code: 0; with --expect, 1 if anything came out otherwise; 2 for bad usage or input.")]
 pub(super) struct ProbeArgs {
@@ -47,11 +49,22 @@ pub(super) struct ProbeArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "to", "all"])]
     expect: Option<PathBuf>,
     /// How long silence has to last.
-    #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = patience)]
     timeout: Duration,
     /// How to print it.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
+}
+
+/// The shortest silence that says anything.
+const SHORTEST: Duration = Duration::from_millis(10);
+
+fn patience(text: &str) -> Result<Duration, String> {
+    let patience = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if patience < SHORTEST {
+        return Err("no answer comes in so short a time; wait 10ms at least".to_owned());
+    }
+    Ok(patience)
 }
 
 #[derive(Serialize)]
@@ -120,15 +133,19 @@ fn given(lab: &Lab, args: &ProbeArgs) -> anyhow::Result<Vec<Attempt>> {
 
 fn rendered(rows: &[Row<'_>], is_held: bool) -> String {
     let cells = |row: &Row<'_>| {
-        let Attempted { from, to, outcome, why, policies, destination } = row.attempted;
+        let Attempted { from, to, outcome, why, policies, address, destination } = row.attempted;
         let by = if why.starts_with("by ") || policies.is_empty() {
             why.clone()
         } else {
             format!("{why}: {}", policies.join(", "))
         };
-        let to = match destination {
-            Some(pod) if !to.contains(pod.as_str()) => format!("{to} ({pod})"),
-            _ => to.clone(),
+        // What is written there already is not said again.
+        let found = [address.map(|address| address.to_string()), destination.clone()].into_iter().flatten();
+        let found: Vec<String> = found.filter(|one| !to.contains(one.as_str())).collect();
+        let to = match found.as_slice() {
+            _ if to.starts_with("pod:") => to.clone(),
+            [] => to.clone(),
+            found => format!("{to} ({})", found.join(", ")),
         };
         let held = row
             .wrong
@@ -138,4 +155,38 @@ fn rendered(rows: &[Row<'_>], is_held: bool) -> String {
     };
     let rows: Vec<[String; 5]> = rows.iter().map(cells).collect();
     table::render(["FROM", "TO", "OUTCOME", "DECIDED BY", if is_held { "EXPECTED" } else { "" }], &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_patience_is_no_way_to_tell_silence() {
+        for (text, read) in [("10ms", Some(10)), ("1s", Some(1000)), ("0s", None), ("9ms", None), ("1", None)]
+        {
+            assert_eq!(patience(text).ok(), read.map(Duration::from_millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_row_says_which_address_was_tried() {
+        let row = |to: &str, address: &str, pod: Option<&str>| {
+            let attempted = Attempted {
+                from: "shop/web".into(),
+                to: to.into(),
+                outcome: crate::lab::probe::Outcome::Allowed,
+                why: "by a/b ingress[0]".into(),
+                policies: vec!["a/b".into()],
+                address: address.parse().ok(),
+                destination: pod.map(str::to_owned),
+            };
+            let text = rendered(&[Row { attempted: &attempted, wrong: None }], false);
+            text.lines().nth(1).unwrap_or_default().split("  ").nth(1).unwrap_or_default().trim().to_owned()
+        };
+        assert_eq!(row("http://a/", "fd00::1", Some("shop/a-0")), "http://a/ (fd00::1, shop/a-0)");
+        assert_eq!(row("10.96.0.1:80", "10.96.0.1", Some("shop/a-0")), "10.96.0.1:80 (shop/a-0)");
+        assert_eq!(row("10.96.0.1:80", "10.96.0.1", None), "10.96.0.1:80");
+        assert_eq!(row("pod:shop/a:80", "10.0.0.1", Some("shop/a")), "pod:shop/a:80");
+    }
 }

@@ -42,7 +42,8 @@ pub enum ExpectError {
     /// It is no list of expectations.
     #[error(
         "{}: {reason}; write a list of {{from: NAMESPACE/POD, to: TARGET, expect: OUTCOME, policy: NAMESPACE/NAME}}, \
-         where an outcome is allowed, dropped, refused, dns-blocked or no-such-name, and policy may be left out",
+         where an outcome is allowed, dropped, refused, dns-blocked, dns-failed, no-such-name or failed, and policy may \
+         be left out",
         path.display()
     )]
     Syntax {
@@ -91,7 +92,13 @@ impl Expectation {
     /// What is wrong with what became of it; nothing if it holds.
     pub fn missed_by(&self, attempted: &Attempted) -> Option<String> {
         if attempted.outcome != self.expect {
-            return Some(format!("expected {}, got {}", self.expect.name(), attempted.outcome.name()));
+            let (expected, got) = (self.expect.name(), attempted.outcome.name());
+            return Some(match attempted.outcome {
+                Outcome::Failed | Outcome::DnsFailed => {
+                    format!("expected {expected}, got {got}: {}", attempted.why)
+                }
+                _ => format!("expected {expected}, got {got}"),
+            });
         }
         let policy = self.policy.as_ref().filter(|policy| !attempted.policies.contains(policy))?;
         let named =

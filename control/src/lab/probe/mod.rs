@@ -2,18 +2,27 @@
 //!
 //! ```text
 //! target   what is connected to, as it is written
+//! resolver whom a host asks for names, by its resolv.conf
+//! question a question to DNS, and what its answer says
 //! names    a name's addresses, asked for as a program in the pod would
+//! choice   which of them are tried
+//! socket   sockets in the pod
 //! told     what the gateway tells of the attempts
 //! expect   what must become of them
-//! attempt  one attempt, from a socket in the pod
+//! attempt  one attempt
 //! ```
 
 mod attempt;
+mod choice;
 mod expect;
 mod names;
+mod question;
+mod resolver;
+mod socket;
 mod target;
 mod told;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,8 +50,12 @@ pub enum Outcome {
     Refused,
     /// Nothing came back to the question for the name.
     DnsBlocked,
+    /// The question for the name was refused, or answered with a failure.
+    DnsFailed,
     /// There is no such name.
     NoSuchName,
+    /// It could not be made, or ended in another way; `why` says how.
+    Failed,
 }
 
 /// One attempt.
@@ -67,12 +80,16 @@ pub struct Attempted {
     pub why: String,
     /// The policies behind it.
     pub policies: Vec<String>,
+    /// The address that was tried; of a name's several, the one that answered, else the preferred one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
     /// The pod that it came to or was to come to, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
 }
 
-/// Makes all attempts, each with that much patience; in the order given.
+/// Makes all attempts, each with that much patience; in the order given. Only a gateway that tells nothing is an
+/// error: what goes wrong with an attempt is what became of it.
 pub async fn probe(
     lab: &Lab,
     attempts: Vec<Attempt>,
@@ -93,7 +110,7 @@ pub async fn probe(
     while let Some(attempted) = running.join_next().await {
         let (number, attempted) =
             attempted.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()));
-        done.push((number, attempted?));
+        done.push((number, attempted));
     }
     done.sort_by_key(|(number, _)| *number);
     Ok(done.into_iter().map(|(_, attempted)| attempted).collect())
@@ -107,7 +124,9 @@ impl Outcome {
             Self::Dropped => "dropped",
             Self::Refused => "refused",
             Self::DnsBlocked => "dns-blocked",
+            Self::DnsFailed => "dns-failed",
             Self::NoSuchName => "no-such-name",
+            Self::Failed => "failed",
         }
     }
 }

@@ -1,151 +1,166 @@
-//! A name's addresses, asked for as a program in the pod would ask: by its resolv.conf, each name of the search
-//! list in turn, a few times (resolv.conf(5)).
+//! A name's addresses, asked for as a program in the pod would: by its resolv.conf, each name of the search list in
+//! turn, a few times, and by TCP where an answer does not fit a datagram (resolv.conf(5), RFC 7766).
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::{Name, RData, RecordType};
+use hickory_proto::rr::RecordType;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use super::told::Origin;
+use super::choice;
+use super::question::{Question, Said};
+use super::resolver::Resolver;
+use super::socket;
+use super::told::Connection;
 use crate::net::Netns;
 
-/// Questions for one name.
+/// Where DNS is served.
+const PORT: u16 = 53;
+
+/// Datagrams for one question.
 const TRIES: usize = 2;
 
 /// What came of looking a name up.
 pub(super) enum Resolved {
+    /// Of both families, as the server gave them.
     Addresses(Vec<IpAddr>),
-    NoSuchName,
-    /// Nothing came back; the question came from there.
-    Silence(Origin),
+    /// Why there is no address under it.
+    NoSuchName(String),
+    /// The server did not say: why, and the question if it was refused on its way.
+    Failure(String, Option<Connection>),
+    /// Nothing came back to that question.
+    Silence(Connection),
 }
 
-/// What resolv.conf says.
-struct Resolver {
-    nameserver: IpAddr,
-    search: Vec<String>,
-    ndots: usize,
+/// What came of one question.
+enum Heard {
+    Said(Said),
+    Refusal(Connection),
+    Silence(Connection),
 }
 
-impl Resolver {
-    fn read(path: &Path) -> io::Result<Self> {
-        let text = std::fs::read_to_string(path)?;
-        let mut resolver = Self { nameserver: IpAddr::from([127, 0, 0, 1]), search: Vec::new(), ndots: 1 };
-        let mut first = true;
-        for line in text.lines() {
-            let mut words = line.split_whitespace();
-            match words.next() {
-                Some("nameserver") if first => {
-                    if let Some(address) = words.next().and_then(|word| word.parse().ok()) {
-                        (resolver.nameserver, first) = (address, false);
-                    }
-                }
-                Some("search") => resolver.search = words.map(str::to_owned).collect(),
-                Some("options") => {
-                    let ndots = words.find_map(|word| word.strip_prefix("ndots:")?.parse().ok());
-                    resolver.ndots = ndots.unwrap_or(resolver.ndots);
-                }
-                _ => {}
-            }
-        }
-        Ok(resolver)
-    }
-
-    /// The names to be asked for, in order.
-    fn candidates(&self, name: &str) -> Vec<String> {
-        if name.ends_with('.') {
-            return vec![name.to_owned()];
-        }
-        let listed = self.search.iter().map(|domain| format!("{name}.{domain}."));
-        let itself = format!("{name}.");
-        if name.matches('.').count() >= self.ndots {
-            [itself].into_iter().chain(listed).collect()
-        } else {
-            listed.chain([itself]).collect()
-        }
-    }
+/// A host that asks a server.
+struct Asking<'a> {
+    netns: &'a Netns,
+    own: IpAddr,
+    server: SocketAddr,
+    socket: UdpSocket,
+    by_udp: Connection,
+    patience: Duration,
 }
 
-/// Looks `name` up from within a pod. `source`: the pod's address that questions come from.
+/// Looks `name` up from within a host that has the addresses `own`.
 pub(super) async fn resolve(
     netns: &Netns,
     resolv_conf: &Path,
-    source: impl Fn(bool) -> Option<IpAddr>,
+    own: &[IpAddr],
     name: &str,
     patience: Duration,
 ) -> io::Result<Resolved> {
     let resolver = Resolver::read(resolv_conf)?;
-    let own = source(resolver.nameserver.is_ipv4())
-        .ok_or_else(|| io::Error::other("the host has no address of the nameserver's family"))?;
-    let socket = netns.run(|| {
-        let socket = std::net::UdpSocket::bind(SocketAddr::new(own, 0))?;
-        socket.set_nonblocking(true)?;
-        Ok::<_, io::Error>(socket)
-    });
-    let socket = UdpSocket::from_std(socket.map_err(io::Error::other)??)?;
-    socket.connect((resolver.nameserver, 53)).await?;
-    let origin = ("UDP", own, socket.local_addr()?.port());
+    let server = SocketAddr::new(resolver.nameserver, PORT);
+    let own = choice::source(own, server.ip()).ok_or_else(|| {
+        io::Error::other(format!("the host has no address of the family of its nameserver {}", server.ip()))
+    })?;
+    let (socket, from) = socket::udp(netns, own)?;
+    socket.connect(server).await?;
+    let by_udp = Connection::begins("UDP", from, server);
+    let asking = Asking { netns, own, server, socket, by_udp, patience };
+    let (mut exists, mut failure) = (false, None);
     for (number, candidate) in (1_u16..).zip(resolver.candidates(name)) {
+        let mut addresses = Vec::new();
         for kind in [RecordType::A, RecordType::AAAA] {
             let id = number * 2 + u16::from(kind == RecordType::AAAA);
-            match ask(&socket, id, &candidate, kind, patience).await? {
-                None => return Ok(Resolved::Silence(origin)),
-                Some(addresses) if addresses.is_empty() => {}
-                Some(addresses) => return Ok(Resolved::Addresses(addresses)),
-            }
-        }
-    }
-    Ok(Resolved::NoSuchName)
-}
-
-/// The addresses under exactly this name; `None` if nothing comes back.
-async fn ask(
-    socket: &UdpSocket,
-    id: u16,
-    name: &str,
-    kind: RecordType,
-    patience: Duration,
-) -> io::Result<Option<Vec<IpAddr>>> {
-    let name = Name::from_ascii(name).map_err(io::Error::other)?;
-    let mut question = Message::new(id, MessageType::Query, OpCode::Query);
-    question.metadata.recursion_desired = true;
-    question.add_query(Query::query(name, kind));
-    let question = question.to_vec().map_err(io::Error::other)?;
-    let mut answer = [0; 4096];
-    for _ in 0..TRIES {
-        match socket.send(&question).await {
-            // What came back to the question before.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(None),
-            sent => sent?,
-        };
-        let heard = timeout(patience, async {
-            loop {
-                let len = socket.recv(&mut answer).await?;
-                match Message::from_vec(&answer[..len]) {
-                    Ok(message) if message.metadata.id == id => return Ok::<_, io::Error>(message),
-                    _ => {}
+            match asking.ask(&Question::new(id, &candidate, kind)?).await? {
+                Heard::Silence(connection) => return Ok(Resolved::Silence(connection)),
+                Heard::Refusal(connection) => {
+                    let why = format!("nobody serves names at {server}");
+                    return Ok(Resolved::Failure(why, Some(connection)));
+                }
+                Heard::Said(Said::Addresses(found)) => {
+                    exists = true;
+                    addresses.extend(found);
+                }
+                Heard::Said(Said::NoName) => {}
+                // Even by TCP: there is no other way to ask.
+                Heard::Said(Said::Truncated) => {
+                    failure = Some(format!("{server} says that its answer by TCP was cut short"));
+                }
+                Heard::Said(Said::Failure(code)) => {
+                    failure = Some(format!("{server} answers {code:?} to the question for {candidate}"));
                 }
             }
-        });
-        let Ok(heard) = heard.await else { continue };
-        let message = match heard {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(None),
-            heard => heard?,
-        };
-        if message.metadata.response_code != ResponseCode::NoError {
-            return Ok(Some(Vec::new()));
         }
-        let addresses = message.answers.iter().filter_map(|record| match &record.data {
-            RData::A(address) => Some(IpAddr::from(address.0)),
-            RData::AAAA(address) => Some(IpAddr::from(address.0)),
-            _ => None,
-        });
-        return Ok(Some(addresses.collect()));
+        if !addresses.is_empty() {
+            return Ok(Resolved::Addresses(addresses));
+        }
     }
-    Ok(None)
+    Ok(match failure {
+        Some(why) => Resolved::Failure(why, None),
+        None if exists => Resolved::NoSuchName(format!("{name} has no address")),
+        None => Resolved::NoSuchName(format!("{name} does not exist")),
+    })
+}
+
+impl Asking<'_> {
+    async fn ask(&self, question: &Question) -> io::Result<Heard> {
+        match by_kind(self.ask_by_udp(question).await, self.by_udp)? {
+            Heard::Said(Said::Truncated) => self.ask_by_tcp(question).await,
+            heard => Ok(heard),
+        }
+    }
+
+    async fn ask_by_udp(&self, question: &Question) -> io::Result<Option<Said>> {
+        let mut answer = [0; 4096];
+        for _ in 0..TRIES {
+            self.socket.send(&question.bytes).await?;
+            let heard = timeout(self.patience, async {
+                loop {
+                    let len = self.socket.recv(&mut answer).await?;
+                    if let Some(said) = question.answered_by(&answer[..len]) {
+                        return Ok(Some(said));
+                    }
+                }
+            });
+            if let Ok(heard) = heard.await {
+                return heard;
+            }
+        }
+        Ok(None)
+    }
+
+    async fn ask_by_tcp(&self, question: &Question) -> io::Result<Heard> {
+        let (socket, from) = socket::tcp(self.netns, self.own)?;
+        let connection = Connection::begins("TCP", from, self.server);
+        let heard = timeout(self.patience, async {
+            let mut stream = socket.connect(self.server).await?;
+            // Each message behind its length (RFC 1035, section 4.2.2).
+            let len = u16::try_from(question.bytes.len()).map_err(io::Error::other)?;
+            stream.write_all(&[&len.to_be_bytes()[..], &question.bytes].concat()).await?;
+            let mut answer = vec![0; usize::from(stream.read_u16().await?)];
+            stream.read_exact(&mut answer).await?;
+            let other = || io::Error::other(format!("{} answers another question", self.server));
+            question.answered_by(&answer).map(Some).ok_or_else(other)
+        });
+        by_kind(heard.await.unwrap_or(Ok(None)), connection)
+    }
+}
+
+fn by_kind(heard: io::Result<Option<Said>>, connection: Connection) -> io::Result<Heard> {
+    match heard {
+        Ok(Some(said)) => Ok(Heard::Said(said)),
+        Ok(None) => Ok(Heard::Silence(connection)),
+        // Of a datagram, what came back to the one before.
+        Err(error) => match error.kind() {
+            ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Ok(Heard::Refusal(connection)),
+            ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+                Ok(Heard::Silence(connection))
+            }
+            _ => Err(error),
+        },
+    }
 }

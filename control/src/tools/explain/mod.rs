@@ -9,6 +9,7 @@
 //! port    which port: by number or by name
 //! service from a Service to its backends
 //! service_port  which of its ports is asked for
+//! passage a connection to a Service that others translate: it is judged twice
 //! why     why a rule does not match
 //! remedy  the smallest rule that would allow it
 //! render  all that as text
@@ -16,6 +17,7 @@
 
 mod end;
 mod leads;
+mod passage;
 mod port;
 mod remedy;
 mod render;
@@ -28,6 +30,7 @@ use serde::Serialize;
 
 pub use self::end::{End, EndError, EndName, Workload};
 pub(super) use self::leads::in_front;
+pub use self::passage::Leaving;
 pub use self::port::{PortError, PortQuery};
 pub(super) use self::port::{declared, ip_protocol, policy_protocol};
 pub use self::remedy::Remedy;
@@ -38,6 +41,7 @@ pub use self::why::{Miss, PolicyReport, RuleReport};
 use super::{Ask, Judge, Said, Spot, Survey, words};
 use crate::compile::CompileError;
 use crate::model::{ObjectKey, Ports};
+use crate::service::ServiceMode;
 
 /// Why one connection is allowed or denied.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -91,6 +95,8 @@ pub enum Because {
     Rule,
     /// It is isolated, and no rule allows it.
     NoRule,
+    /// It was asked on another node, where the connection was to the Service's address.
+    AskedBefore,
 }
 
 /// Which rule.
@@ -308,7 +314,10 @@ fn notes(case: &Case<'_>) -> Vec<String> {
         ));
     }
     if let Some(leads) = case.service_port() {
-        notes.push(format!("{leads}: rules are about the pod's port, and never about the Service's"));
+        notes.push(match case.survey.services {
+            Some(ServiceMode::Off) => format!("{leads}: rules about the pod are about its own port"),
+            _ => format!("{leads}: rules are about the pod's port, and never about the Service's"),
+        });
     }
     notes
 }

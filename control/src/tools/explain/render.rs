@@ -1,6 +1,8 @@
 //! An explanation as text.
 
-use super::{Answers, BackendReport, Because, Explanation, PolicyReport, RuleReport, ServiceReport, Side};
+use super::{
+    Answers, BackendReport, Because, Explanation, Leaving, PolicyReport, RuleReport, ServiceReport, Side,
+};
 
 /// For people to read.
 pub fn render(answers: &Answers) -> String {
@@ -11,7 +13,8 @@ pub fn render(answers: &Answers) -> String {
 }
 
 fn service(report: &ServiceReport, allowed: bool) -> String {
-    let some = report.backends.iter().any(|backend| backend.allowed == Some(true));
+    let leaves = report.leaving.is_empty() || report.leaving.iter().any(|leaving| leaving.allowed);
+    let some = leaves && report.backends.iter().any(|backend| backend.allowed == Some(true));
     let verdict = match (allowed, some) {
         (true, _) => "ALLOWED",
         (false, true) => "ALLOWED IN PART",
@@ -26,15 +29,20 @@ fn service(report: &ServiceReport, allowed: bool) -> String {
         text.push_str(&format!("note: {note}\n"));
     }
     text.push('\n');
+    for Leaving { address, allowed } in &report.leaving {
+        let verdict = if *allowed { "allowed" } else { "denied" };
+        text.push_str(&format!("  {address} {port}/{protocol}, where it leaves its pod: {verdict}\n"));
+    }
     for backend in &report.backends {
         let BackendReport { name, address, port, .. } = backend;
         let name = name.as_ref().map_or_else(|| address.to_string(), |name| format!("{name} ({address})"));
+        let arrives = if report.leaving.is_empty() { "" } else { ", where it arrives" };
         let verdict = match (backend.allowed, backend.unused) {
             (Some(true), _) => "allowed".to_owned(),
             (Some(false), _) => "denied".to_owned(),
             (None, why) => format!("not used: {}", why.unwrap_or("it is of another family")),
         };
-        text.push_str(&format!("  {name} {port}/{protocol}: {verdict}\n"));
+        text.push_str(&format!("  {name} {port}/{protocol}{arrives}: {verdict}\n"));
     }
     text
 }
@@ -89,6 +97,9 @@ fn because(side: &Side, direction: &str) -> String {
         Because::NotIsolated => format!("  no policy isolates it for {direction}\n"),
         Because::OwnNode => "  a pod's own node may always reach it\n".to_owned(),
         Because::Itself => "  a pod may always reach itself\n".to_owned(),
+        Because::AskedBefore => {
+            "  it was asked on the source's node, about the Service's address\n".to_owned()
+        }
         Because::Rule => allowing(side),
         Because::NoRule => side.policies.iter().map(|policy| refusing(policy, direction)).collect(),
     }

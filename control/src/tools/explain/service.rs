@@ -6,11 +6,17 @@ use serde::Serialize;
 
 use super::super::{Judge, Spot, Survey};
 use super::service_port::asked;
-use super::{Answers, EndName, ExplainError, Explanation, PortQuery, ServiceError, explain};
-use crate::model::{
-    Cluster, Condition, NetworkPolicy, ObjectKey, Peer, Peers, Service, ServicePort, TargetPort,
+use super::{
+    Answers, EndName, ExplainError, Explanation, Leaving, PortQuery, ServiceError, explain, passage,
 };
-use crate::service::{Backend, backends, service_at};
+use crate::model::{
+    Cluster, Condition, NetworkPolicy, ObjectKey, Peer, Peers, Service, ServiceKind, ServicePort, TargetPort,
+};
+use crate::service::{Backend, ServiceMode, backends, service_at};
+
+/// Files do not say how a gateway is run.
+const ASSUMED: &str =
+    "the gateway is taken to translate (--services on); where kube-proxy does, ask with --services off";
 
 /// What a Service makes of a connection.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -21,6 +27,15 @@ pub struct ServiceReport {
     pub from: String,
     /// The address that is translated; none of a headless Service.
     pub addresses: Vec<IpAddr>,
+    /// Who translates it; nothing for a headless Service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub services: Option<ServiceMode>,
+    /// Whether that is taken to be so, for files do not tell.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub services_assumed: bool,
+    /// What is said of the Service's addresses where the connection leaves its pod, if others translate.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<Leaving>,
     /// The protocol.
     pub protocol: String,
     /// The Service's port.
@@ -85,16 +100,27 @@ pub(super) fn answers(
     let asked = asked(&survey.cluster, service, port)?;
     let mut behind = backends(&survey.cluster, service, &asked);
     behind.retain(|backend| called.is_none_or(|called| called.is_ipv4() == backend.address.is_ipv4()));
-    let wanted = wanted(&behind);
-    let Some(wanted) = wanted else {
+    let wanted = [true, false].map(|v4| wanted(&behind, v4));
+    if wanted == [None, None] {
         let reason = why_nobody(survey, service, &asked, &behind);
         let (service, port) = (key.clone(), asked.title());
         return Err(ServiceError::NoBackend { service, port, reason }.into());
+    }
+    let addresses = called.map_or_else(|| service.cluster_ips().to_vec(), |called| vec![called]);
+    let is_translated = matches!(service.kind, ServiceKind::Cluster(_));
+    let mode = is_translated.then(|| survey.services.unwrap_or_default());
+    let mut answers: Vec<Explanation> = match mode {
+        Some(ServiceMode::Off) if addresses.is_empty() => {
+            return Err(ServiceError::NoAddress { service: key.clone() }.into());
+        }
+        Some(ServiceMode::Off) => passage::leave(survey, judge, from, &addresses, &asked)?,
+        Some(ServiceMode::On) | None => Vec::new(),
     };
-    let mut answers: Vec<Explanation> = Vec::new();
+    let leaving = answers.iter().map(Leaving::from).collect();
     let mut reports = Vec::new();
     for backend in &behind {
-        let unused = (backend.condition != wanted).then_some(match backend.condition {
+        let wanted = wanted[usize::from(!backend.address.is_ipv4())];
+        let unused = (Some(backend.condition) != wanted).then_some(match backend.condition {
             Condition::Terminating => "it is going away",
             Condition::Ready | Condition::NotReady => "it is not ready",
         });
@@ -103,11 +129,14 @@ pub(super) fn answers(
         let mut report = BackendReport { name, address, port, allowed: None, unused };
         if unused.is_none() {
             let port = PortQuery::Number(asked.protocol, backend.port);
-            let told = match explain(survey, judge, from, &EndName::Address(backend.address), &port) {
+            let mut told = match explain(survey, judge, from, &EndName::Address(backend.address), &port) {
                 // The other family's backends serve whoever has an address of it.
                 Err(ExplainError::End(super::EndError::NoCommonFamily { .. })) => continue,
                 told => told?,
             };
+            if mode == Some(ServiceMode::Off) {
+                told.iter_mut().for_each(|answer| passage::arrive(&survey.cluster, answer));
+            }
             report.allowed = Some(told.iter().all(|answer| answer.allowed));
             for answer in told {
                 if !answers.iter().any(|other| is_alike(other, &answer)) {
@@ -124,13 +153,16 @@ pub(super) fn answers(
     let report = ServiceReport {
         service: key.to_string(),
         from: from.to_string(),
-        addresses: called.map_or_else(|| service.cluster_ips().to_vec(), |called| vec![called]),
+        services: mode,
+        services_assumed: is_translated && survey.services.is_none(),
+        leaving,
+        notes: notes(survey, service, &asked, &addresses, &answers),
+        addresses,
         protocol: asked.protocol.to_string(),
         port: asked.port,
         target: target(&asked.target),
         spot: survey.spot(&format!("Service {key}"), "metadata.name"),
         backends: reports,
-        notes: notes(survey, service, &asked, &answers),
     };
     Ok(Answers::new(Some(report), answers))
 }
@@ -142,9 +174,10 @@ fn target(target: &TargetPort) -> String {
     }
 }
 
-/// Who gets new connections: those that are ready, or else those that are going away.
-fn wanted(behind: &[Backend]) -> Option<Condition> {
-    let has = |wanted| behind.iter().any(|backend| backend.condition == wanted);
+/// Who of a family gets new connections: those that are ready, or else those that are going away.
+fn wanted(behind: &[Backend], v4: bool) -> Option<Condition> {
+    let behind = behind.iter().filter(|backend| backend.address.is_ipv4() == v4);
+    let has = |wanted| behind.clone().any(|backend| backend.condition == wanted);
     [Condition::Ready, Condition::Terminating].into_iter().find(|wanted| has(*wanted))
 }
 
@@ -188,8 +221,21 @@ fn is_alike(one: &Explanation, other: &Explanation) -> bool {
         && remedies(one) == remedies(other)
 }
 
-fn notes(survey: &Survey, service: &Service, asked: &ServicePort, answers: &[Explanation]) -> Vec<String> {
+fn notes(
+    survey: &Survey,
+    service: &Service,
+    asked: &ServicePort,
+    addresses: &[IpAddr],
+    answers: &[Explanation],
+) -> Vec<String> {
     let mut notes = Vec::new();
+    if matches!(service.kind, ServiceKind::Cluster(_)) {
+        match survey.services {
+            Some(ServiceMode::Off) => return vec![passage::note(addresses, asked)],
+            Some(ServiceMode::On) => {}
+            None => notes.push(ASSUMED.to_owned()),
+        }
+    }
     let mut ports: Vec<u16> = answers.iter().filter_map(|answer| answer.port).collect();
     ports.sort_unstable();
     ports.dedup();

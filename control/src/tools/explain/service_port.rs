@@ -47,6 +47,14 @@ pub enum ServiceError {
         /// Why.
         reason: String,
     },
+    /// Where others translate, its address is what counts, and it has none.
+    #[error(
+        "Service {service} has no clusterIP in its manifest: with --services off that is what policy sees; give it one"
+    )]
+    NoAddress {
+        /// The Service.
+        service: ObjectKey,
+    },
     /// A Service opens no connection.
     #[error("a Service opens no connection: --from takes a pod, a workload, a node or an address")]
     AsSource,

@@ -1,0 +1,65 @@
+//! What is kept on disk for a restart while the server is away.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use podgate_control::source::StateOrigin;
+
+use crate::fixture::{Api, PODS, names, pod};
+
+#[tokio::test]
+async fn a_restart_while_the_server_is_away_uses_what_was_kept() {
+    let mut api = Api::start().await;
+    api.put(PODS, pod("a", "web"));
+    let mut following = api.follow().await;
+    following.next().await;
+    let status = |status: &podgate_control::source::SourceStatus| status.saved.clone().unwrap();
+    following.until_status("it is saved", |now| status(now).age_seconds.is_some()).await;
+    let mode = fs::metadata(api.saved()).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+    drop(following);
+    api.end();
+
+    let mut again = api.follow().await;
+    assert_eq!(names(&again.next().await.cluster), ["a"]);
+    let now = again.status();
+    assert_eq!((now.origin, now.synced), (StateOrigin::Disk, false));
+    assert!(status(&now).age_seconds.is_some() && status(&now).error.is_none());
+    again.nothing("the server is away").await;
+
+    api.put(PODS, pod("b", "web"));
+    api.serve().await;
+    again.until("b is there", |cluster| names(cluster) == ["a", "b"]).await;
+    again.until_status("it is live", |now| now.is_current()).await;
+}
+
+#[tokio::test]
+async fn a_change_is_saved_soon_after() {
+    let api = Api::start().await;
+    let mut following = api.follow().await;
+    following.next().await;
+    api.until_asked(PODS, 1, 1).await;
+    api.put(PODS, pod("late", "web"));
+    following.until("it is there", |cluster| names(cluster) == ["late"]).await;
+    let is_saved = |_: &_| fs::read_to_string(api.saved()).is_ok_and(|text| text.contains("\"late\""));
+    following.until_status("it is saved", is_saved).await;
+}
+
+#[tokio::test]
+async fn a_damaged_copy_is_not_used_and_is_told() {
+    let mut api = Api::away().await;
+    fs::create_dir(api.saved().parent().unwrap()).unwrap();
+    fs::write(api.saved(), "{\"podgate_objects\":1,\"server\":").unwrap();
+    let mut following = api.follow().await;
+    let status = following.status();
+    assert_eq!(status.origin, StateOrigin::Nothing);
+    let alarm = status.alarms().into_iter().find(|alarm| alarm.contains("objects.jsonl")).unwrap();
+    assert!(alarm.contains("is damaged at line 1"), "{alarm}");
+    following.nothing("nothing of it is used").await;
+    api.serve().await;
+    following.next().await;
+    let mended = |status: &podgate_control::source::SourceStatus| {
+        status.saved.as_ref().is_some_and(|saved| saved.error.is_none() && saved.age_seconds.is_some())
+    };
+    following.until_status("it is written anew", mended).await;
+}

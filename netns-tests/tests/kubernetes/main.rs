@@ -1,0 +1,6 @@
+//! A gateway whose objects come from a real API server, on live frames.
+
+mod away;
+mod scene;
+mod services;
+mod verdicts;
