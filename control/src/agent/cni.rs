@@ -101,6 +101,10 @@ pub(super) async fn answer(
         }
         next = visitors.0.try_recv().ok();
     }
+    if !guarded.is_empty() {
+        // A pod starts when the fence lets it pass, too.
+        follow.settle_fence(gateway).await;
+    }
     let mut answers = Vec::new();
     for (attachment, end, answer) in guarded {
         let index = attachment.device_index;
