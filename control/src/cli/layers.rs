@@ -100,12 +100,15 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Result<Layered, Refusal> {
         None => None,
     };
     let mut arguments = arguments;
+    // Groups know their options once a command is built.
+    let mut built = run(&command).clone();
+    built.build();
     let mut origins = BTreeMap::new();
     for option in &options {
         let key = option.get_long().unwrap_or_default();
         let in_file = file.as_ref().and_then(|file| file.find(key));
         // A flag or variable for another source of policy counts before the file's.
-        let in_file = in_file.filter(|_| !is_ruled_out(run(&command), option, &told));
+        let in_file = in_file.filter(|_| !is_ruled_out(&built, option, &told));
         let origin = match (told.value_source(option.get_id().as_str()), in_file) {
             (Some(ValueSource::CommandLine), _) => Origin::Flag,
             (Some(ValueSource::EnvVariable), _) => {
