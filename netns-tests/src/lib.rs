@@ -12,6 +12,7 @@
 //! gateway    `podgate run` on a node, taken down at the end
 //! cni        what a container runtime does, with real plugins
 //! libcni     the library that runtimes use, calling real plugins
+//! kube_proxy the rules that kube-proxy writes
 //! lab        `podgate lab up`, taken down at the end
 //! apiserver  a real Kubernetes API server on a node, and what a user does with it
 //! events     what `podgate observe --follow` says, awaited
@@ -37,6 +38,7 @@ pub mod footprint;
 pub mod foreign;
 pub mod frame;
 pub mod gateway;
+pub mod kube_proxy;
 pub mod lab;
 pub mod libcni;
 pub mod manifest;

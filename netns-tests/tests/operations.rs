@@ -1,5 +1,7 @@
 //! What an operator and a cluster ask of a running gateway: probes, metrics, `podgate wait`.
 
+#![expect(clippy::float_cmp, reason = "counts, which floats hold as they are")]
+
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -49,6 +51,13 @@ fn scrape(node: &Node) -> BTreeMap<String, f64> {
         .collect()
 }
 
+/// The value of a series that counts, or says yes or no.
+#[track_caller]
+fn count(metrics: &BTreeMap<String, f64>, series: &str) -> u64 {
+    let value = metrics.get(series).unwrap_or_else(|| panic!("{series} is not there"));
+    value.to_string().parse().unwrap_or_else(|_| panic!("{series} is {value}"))
+}
+
 #[test]
 fn probes_tell_what_is_in_force_and_what_is_held_back() {
     let _turn = Turn::shared();
@@ -73,10 +82,10 @@ fn probes_tell_what_is_in_force_and_what_is_held_back() {
     assert!(text.starts_with("ready: snapshot ") && text.contains("NOT SYNCED"), "{text}");
     assert_eq!(ask(&node, "/healthz", "*/*").0, 200);
     let metrics = scrape(&node);
-    assert_eq!(metrics["podgate_source_synced{kind=\"manifests\"}"], 0.0);
-    assert_eq!(metrics["podgate_alarms{subject=\"manifests\"}"], 1.0);
-    assert_eq!(metrics["podgate_alarms{subject=\"workers\"}"], 0.0);
-    assert_eq!(metrics["podgate_ready"], 1.0);
+    assert_eq!(count(&metrics, "podgate_source_synced{kind=\"manifests\"}"), 0);
+    assert_eq!(count(&metrics, "podgate_alarms{subject=\"manifests\"}"), 1);
+    assert_eq!(count(&metrics, "podgate_alarms{subject=\"workers\"}"), 0);
+    assert_eq!(count(&metrics, "podgate_ready"), 1);
 }
 
 #[test]
@@ -86,7 +95,7 @@ fn metrics_count_what_happens_on_the_wire_and_do_not_forget_a_pod_that_went() {
     let gateway = Gateway::start(&node, &deny_ingress("shop/deny-all"), &["--listen", ADDRESS]);
     let before = scrape(&node);
     let dropped = "podgate_drop_packets_total{reason=\"policy-ingress\",direction=\"from-pod\"}";
-    assert_eq!(before[dropped], 0.0);
+    assert_eq!(count(&before, dropped), 0);
     let web = node.pod("shop/web").v4;
     let client = &node.pod("shop/client").space;
     assert_eq!(reach_within(client, web, 80, DENIED_AFTER), Reach::TimedOut);
@@ -100,16 +109,16 @@ fn metrics_count_what_happens_on_the_wire_and_do_not_forget_a_pod_that_went() {
     });
     let metrics = scrape(&node);
     let status = gateway.instance.status();
-    assert_eq!(metrics[dropped], status.drops["policy-ingress"] as f64);
+    assert_eq!(count(&metrics, dropped), status.drops["policy-ingress"]);
     assert!(metrics[dropped] >= 1.0);
     assert!(metrics["podgate_forwarded_packets_total{direction=\"to-pod\"}"] >= 64.0, "{metrics:?}");
     assert!(metrics["podgate_forwarded_bytes_total{direction=\"to-pod\"}"] >= 64.0 * 98.0);
     let lifted: u64 = status.ports.iter().map(|port| port.lifted).sum();
-    assert_eq!(metrics["podgate_steered_packets_total{way=\"lifted\"}"], lifted as f64);
+    assert_eq!(count(&metrics, "podgate_steered_packets_total{way=\"lifted\"}"), lifted);
     assert_eq!(metrics["podgate_snapshot_epoch"], f64::from(status.epoch.expect("a snapshot")));
     assert_eq!(metrics["podgate_ports{pod=\"known\"}"], 2.0);
     assert_eq!(metrics["podgate_flows_limit"], 131_072.0);
-    assert_eq!(metrics["podgate_worker_alive{worker=\"0\"}"], 1.0);
+    assert_eq!(count(&metrics, "podgate_worker_alive{worker=\"0\"}"), 1);
     assert!(metrics["podgate_worker_heartbeat_age_seconds{worker=\"0\"}"] < 0.5);
     assert!(metrics["podgate_publish_duration_seconds_count"] >= 1.0);
     assert!(metrics["process_resident_memory_bytes"] > 1e6);
@@ -120,7 +129,7 @@ fn metrics_count_what_happens_on_the_wire_and_do_not_forget_a_pod_that_went() {
     node.add("shop/late");
     gateway.refresh(&node);
     let with_late = scrape(&node);
-    assert_eq!(with_late["podgate_pod_time_to_policy_seconds_count"], 1.0);
+    assert_eq!(count(&with_late, "podgate_pod_time_to_policy_seconds_count"), 1);
     // Counters never go back when a pod goes.
     node.pods.retain(|pod| pod.key != "shop/client");
     gateway.refresh(&node);

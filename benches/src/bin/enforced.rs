@@ -9,9 +9,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Parser;
 use nix::sys::signal::Signal;
+use podgate_benches::obeyed::{Edit, await_verdict, obeyed, percentile};
 use podgate_netns_tests::manifest::policy;
 use podgate_netns_tests::traffic::{Passage, Stamped};
 use podgate_netns_tests::{Gateway, Node};
@@ -42,17 +43,7 @@ struct Options {
 const PROBE: u16 = 7000;
 const FLOW: u16 = 9;
 const DENIED: u16 = 10;
-/// Longer than this, and the edit was lost.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// So many of the probe in a row that have not come mean that it is denied.
-const SILENCE: u64 = 500;
 const QUIET: Duration = Duration::from_millis(300);
-
-/// An edit.
-struct Edit {
-    at: Instant,
-    allows: bool,
-}
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
@@ -199,29 +190,6 @@ fn measure(options: &Options, layout: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until the probe is treated as `allows` says; it was at number `sent` when that was asked for.
-fn await_verdict(probe: &Stamped, allows: bool, sent: u64) -> anyhow::Result<()> {
-    let start = Instant::now();
-    while start.elapsed() < PATIENCE {
-        let is_so =
-            if allows { probe.newest() > sent } else { probe.sent() > sent.max(probe.newest()) + SILENCE };
-        if is_so {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    bail!("an edit that {} the probe was not obeyed", if allows { "allows" } else { "denies" })
-}
-
-/// How long after the edit, in milliseconds, the first datagram was sent that obeyed, and how many after
-/// it did not.
-fn obeyed(probe: &Passage, edit: &Edit, until: Instant) -> Option<(f64, usize)> {
-    let numbers = probe.between(edit.at, until);
-    let first = numbers.clone().find(|number| probe.came[*number] == edit.allows)?;
-    let strays = (first..numbers.end).filter(|number| probe.came[*number] != edit.allows).count();
-    Some((probe.sent[first].duration_since(edit.at).as_secs_f64() * 1e3, strays))
-}
-
 /// How long after an edit losses were sent: edit, milliseconds, number.
 fn places(flow: &Passage, edits: &[Edit]) -> Vec<(usize, f64, usize)> {
     let lost = (0..flow.came.len()).filter(|number| !flow.came[*number]);
@@ -230,9 +198,4 @@ fn places(flow: &Passage, edits: &[Edit]) -> Vec<(usize, f64, usize)> {
         Some((edit, flow.sent[number].duration_since(edits[edit].at).as_secs_f64() * 1e3, number))
     };
     lost.filter_map(place).take(50).collect()
-}
-
-fn percentile(values: &mut [f64], percent: usize) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get((values.len() * percent).div_ceil(100).saturating_sub(1)).copied().unwrap_or_default()
 }

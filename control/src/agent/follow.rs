@@ -163,6 +163,7 @@ impl<'a> Follow<'a> {
             self.guard(gateway, link).await;
         }
         self.settle_fence(gateway).await;
+        gateway.tell_of_strays();
     }
 
     /// Sets up again what was set down. For the end, when the wire is to be open.
@@ -282,6 +283,7 @@ impl<'a> Follow<'a> {
                 }
             }
         }
+        gateway.tell_of_strays();
         changed
     }
 }

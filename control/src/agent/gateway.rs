@@ -13,6 +13,7 @@ use podgate_dataplane::worker::{self, Shared, Worker, WorkerGauges, WorkerReport
 use podgate_flowtable::{Addr, Epoch, Quota, Time};
 
 use super::attachments::Attachments;
+use super::bindings::Bindings;
 use super::fencing::Fencing;
 use super::health::Pulse;
 use super::history::{self, Clocks};
@@ -22,7 +23,7 @@ use super::pod_starts::PodStarts;
 use super::ports::{Noted, PortTable};
 use super::publish_times::PublishTimes;
 use super::revalidate::Revalidation;
-use super::{History, RunOptions};
+use super::{History, Paths, RunOptions};
 use crate::compile::{CompileError, Compiler, Limits, Locality, PortAssignment, Settings, Sizes, Work};
 use crate::model::Cluster;
 use crate::net::{MarkRule, PodEnd};
@@ -94,6 +95,8 @@ pub(super) struct State {
     /// Each worker's last sign of life, and how many looks have found the same.
     pub(super) silent: Vec<(u64, u32)>,
     pub(super) cluster: Arc<Cluster>,
+    /// Whether `cluster` has been read at all.
+    pub(super) has_objects: bool,
     /// What the manifests of `cluster` tell besides.
     pub(super) background: Arc<Background>,
     /// The revision of the overlay that they were read with.
@@ -113,6 +116,8 @@ pub(super) struct State {
     pub(super) attachments: Attachments,
     /// Who has the addresses of pods.
     pub(super) owners: Owners,
+    /// Which pod is behind which port, for the next gateway.
+    pub(super) bindings: Bindings,
     pub(super) hash_seed: u64,
     /// Keys the choice of backends, over restarts.
     pub(super) service_seed: u64,
@@ -188,7 +193,8 @@ impl Gateway {
             match ends.iter().find(|end| end.host_index == ifindex) {
                 Some(end) => {
                     let device = state.ports.insert(id, end, None).device.clone();
-                    if let Some(pod) = state.owners.behind(ifindex) {
+                    let kept = || state.bindings.behind(ifindex, &end.host_name);
+                    if let Some(pod) = state.owners.behind(ifindex).or_else(kept) {
                         state.ports.was_of(ifindex, pod);
                     }
                     if let Some(pod) = state.attachments.pod_at(ifindex) {
@@ -267,9 +273,15 @@ impl Gateway {
             state.pod_starts.follow(&state.cluster, &loaded.cluster, noticed);
         }
         state.cluster = Arc::new(loaded.cluster);
+        state.has_objects = true;
         state.background = Arc::new(loaded.background);
         state.revision = loaded.revision;
         state.ports.unsettled(&state.cluster)
+    }
+
+    /// Whether there is anything to put in force.
+    pub(super) fn has_objects(&self) -> bool {
+        self.state().has_objects
     }
 
     /// This node's addresses, from the next [`Gateway::publish`] on. Returns whether they differ.
@@ -278,6 +290,13 @@ impl Gateway {
         let differ = state.node_addresses != addresses;
         state.node_addresses = addresses;
         differ
+    }
+
+    /// Sets or clears the alarms about addresses that pods have given themselves.
+    pub(super) fn tell_of_strays(&self) {
+        let mut state = self.state();
+        let strays = state.ports.strays(&state.cluster);
+        state.alarm("addresses", strays);
     }
 
     /// Sets or clears the alarms about one thing.
@@ -348,6 +367,7 @@ impl Gateway {
             milliseconds = now.since(changed).as_secs_f64() * 1e3,
             "policy in force"
         );
+        state.bindings.keep(&Paths::new(&self.options.run_dir, &self.options.name), state.ports.formers());
         state.alarm("endpoints", alarms);
         state.alarm("services", service_notes.iter().map(ToString::to_string).collect());
         self.epochs.send_replace(epoch.0);

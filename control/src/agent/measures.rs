@@ -20,7 +20,8 @@ use crate::api::{
 };
 
 /// What alarms can be about; each is exported, with none standing too.
-const SUBJECTS: [&str; 7] = ["compile", "endpoints", "manifests", "ports", "programs", "services", "workers"];
+const SUBJECTS: [&str; 8] =
+    ["compile", "endpoints", "fence", "manifests", "ports", "programs", "services", "workers"];
 
 impl Gateway {
     /// As of now. May take milliseconds: not for the control loop's thread.
@@ -73,6 +74,7 @@ impl Gateway {
             flow_capacity: self.shared.flows.capacity(),
             flow_table: self.table_status(&state),
             rejudged: [rejudged.redecided, rejudged.cut],
+            fence: self.fence.status(),
             events_lost: self.shared.events.lost(),
             workers: self.gauges.iter().map(|gauges| worker_measures(gauges, now)).collect(),
             alarms,

@@ -12,6 +12,7 @@
 //! trunk      the veth pairs that carry frames to the workers
 //! owners     which pod has which address, and since when
 //! ports      which devices are guarded, and which pod is behind each
+//! bindings   the latter, kept over a crash
 //! start      all of it loaded, attached, running
 //! memory     how much of it there is
 //! gateway    what it then does
@@ -35,6 +36,7 @@
 //! ```
 
 mod attachments;
+mod bindings;
 mod bpffs;
 mod carry;
 mod cni;

@@ -7,6 +7,7 @@
 //! /run/podgate/<name>/flows.bin     flows on their way over a restart
 //! /run/podgate/<name>/service.key   keys the choice of backends
 //! /run/podgate/<name>/attachments.json  what runtimes have told of pods
+//! /run/podgate/<name>/pods          which pod was behind which port
 //! /run/podgate/<name>/fence         the name of its nft table, while there is one
 //! /run/podgate/<name>/trunk.netns   the trunk's gateway side lives in this namespace
 //! /sys/fs/bpf/podgate/<name>/       pins; under /run/podgate/bpf where there is no bpffs
@@ -96,6 +97,11 @@ impl Paths {
     /// Says which bridge it guards.
     pub(super) fn home(&self) -> PathBuf {
         self.dir().join("home")
+    }
+
+    /// Which pod was behind which port.
+    pub(super) fn bindings(&self) -> PathBuf {
+        self.dir().join("pods")
     }
 
     /// Names the instance's nft table.

@@ -12,6 +12,7 @@ use podgate_dataplane::steer::Device;
 use podgate_dataplane::tag::{MAX_PORTS, PortId};
 use podgate_flowtable::Time;
 
+use super::bindings::Behind;
 use super::pod_starts::PodStarts;
 use crate::model::{Cluster, ObjectKey};
 use crate::net::PodEnd;
@@ -168,6 +169,15 @@ impl PortTable {
         self.ports.entry(end.host_index).insert_entry(port).into_mut()
     }
 
+    /// The pods that ports are bound to, or were, by ifindex.
+    pub(super) fn formers(&self) -> BTreeMap<u32, Behind> {
+        let formers = self.ports.iter().filter_map(|(ifindex, port)| {
+            let pod = port.former.as_ref()?.to_string();
+            Some((*ifindex, Behind { device: port.device.name.clone(), pod }))
+        });
+        formers.collect()
+    }
+
     /// A former gateway has had `pod` behind the device.
     pub(super) fn was_of(&mut self, ifindex: u32, pod: ObjectKey) {
         if let Some(port) = self.ports.get_mut(&ifindex) {
@@ -258,6 +268,12 @@ impl PortTable {
             pods.sort();
             pods.dedup();
             let device = &port.device.name;
+            // The one it was keeps it, whatever it has given itself since.
+            if pods.len() > 1
+                && let Some(own) = pods.iter().copied().find(|pod| port.former.as_ref() == Some(*pod))
+            {
+                pods = vec![own];
+            }
             match pods[..] {
                 [] => notes.extend(port.note_of_strangeness()),
                 [pod] => match bound.get(*pod) {
@@ -331,5 +347,6 @@ fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
+mod strays;
 #[cfg(test)]
 mod tests;

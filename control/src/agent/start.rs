@@ -15,6 +15,7 @@ use podgate_dataplane::worker::{self, GateJudge, Shared, Worker, WorkerConfig, W
 use podgate_flowtable::{Config as FlowConfig, ConfigError, FlowTable, FragmentTable};
 
 use super::attachments::Attachments;
+use super::bindings::Bindings;
 use super::carry::{self, Carried, CarryError, Origin};
 use super::fencing::Fencing;
 use super::gateway::{Gateway, PublishError, STALE, State};
@@ -173,12 +174,14 @@ impl Gateway {
             workers,
             silent: Vec::new(),
             cluster: Arc::default(),
+            has_objects: false,
             background: Arc::default(),
             revision: None,
             in_force: None,
             node_addresses: Vec::new(),
             attachments: Attachments::open(paths),
             owners,
+            bindings: Bindings::open(paths),
             snapshots: VecDeque::new(),
             next_epoch: 1,
             published: None,

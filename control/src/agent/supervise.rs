@@ -160,6 +160,7 @@ async fn guard(
         tracing::warn!("there is no policy yet: nothing passes until the Kubernetes API has been read");
     }
     follow.settle_fence(&gateway).await;
+    gateway.tell_of_strays();
     let (door, mut visitors) = cni::door();
     let server = api::serve(&paths.socket(), Arc::clone(&gateway), door)?;
     tokio::pin!(server);
@@ -282,6 +283,11 @@ fn note(loaded: &Loaded) {
 }
 
 pub(super) fn put_in_force(gateway: &Gateway, changed: Time) {
+    // Ports come and go while the API server has not been read yet; that is not the same as a cluster without
+    // anything.
+    if !gateway.has_objects() {
+        return;
+    }
     match gateway.publish(changed) {
         Ok(()) => gateway.set_alarms("compile", Vec::new()),
         Err(error) => {

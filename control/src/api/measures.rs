@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{FlowTableStatus, SourceState};
+use super::{FenceStatus, FlowTableStatus, SourceState};
 
 /// Upper bounds for how long changes took to be in force.
 pub const PUBLISH_BOUNDS: &[Duration] = &millis([1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 30_000]);
@@ -94,6 +94,8 @@ pub struct Measures {
     pub flow_table: FlowTableStatus,
     /// Flows that changes of policy left as they were, and cut.
     pub rejudged: [u64; 2],
+    /// What closes new pods until they are guarded, if something does.
+    pub fence: Option<FenceStatus>,
     /// Events that nobody took in time.
     pub events_lost: u64,
     /// Workers, in order.

@@ -15,7 +15,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::{Distribution, Measures, WorkerMeasures};
+use super::{Direction, Distribution, FenceStatus, Measures, WorkerMeasures};
 
 /// A form of the text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -137,6 +137,7 @@ impl Collector for Scrape {
         about(measures, &mut out)?;
         frames(measures, &mut out)?;
         policy(measures, &mut out)?;
+        fence(measures.fence.as_ref(), &mut out)?;
         flows(measures, &mut out)?;
         workers(&measures.workers, &mut out)?;
         process(measures, &mut out)
@@ -237,6 +238,28 @@ fn policy(measures: &Measures, out: &mut Families<'_>) -> fmt::Result {
         "podgate_pod_time_to_policy_seconds",
         "How long new pods were closed until their policy was in force.",
         &measures.pod_starts,
+    )
+}
+
+fn fence(fence: Option<&FenceStatus>, out: &mut Families<'_>) -> fmt::Result {
+    let Some(fence) = fence else { return Ok(()) };
+    out.gauge(
+        "podgate_fence_whole",
+        "Whether the rule that closes new pods until they are guarded is up and as it should be.",
+        flag(fence.is_whole),
+    )?;
+    out.counters(
+        "podgate_fence_drop_packets",
+        "Frames of and for pods that were not guarded yet, dropped by that rule.",
+        |family| {
+            family.count(&[("direction", Direction::FromPod.word())], fence.dropped_from_pods)?;
+            family.count(&[("direction", Direction::ToPod.word())], fence.dropped_to_pods)
+        },
+    )?;
+    out.counter(
+        "podgate_fence_put_back",
+        "How many times others had changed or removed that rule and it was put back.",
+        fence.put_back,
     )
 }
 

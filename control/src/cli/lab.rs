@@ -6,6 +6,9 @@ mod get;
 mod input;
 mod kind;
 mod probe;
+mod rows;
+mod selector;
+mod shown;
 mod target;
 
 use std::ffi::OsString;
@@ -24,11 +27,11 @@ use super::survey::refused;
 use super::{Failure, Outcome, block_on, table};
 use crate::agent::{self, Paths};
 use crate::lab::{
-    Attachment, ClusterDns, ExternalSpec, Lab, LabError, LabHost, LabOptions, ListenPort, Protocol,
-    nameserver, pod_specs, responder,
+    Attachment, ClusterDns, ExternalSpec, Lab, LabError, LabHost, LabOptions, ListenPort, Protocol, left_out,
+    nameserver, pod_specs, responder, unheeded,
 };
 use crate::model::Cluster;
-use crate::source::{Directory, Strictness, Workloads, read_manifests};
+use crate::source::{Directory, Strictness, Workloads, raw_objects, read_manifests};
 
 pub(super) use crate::lab::nameserver::Arguments as NameserverArgs;
 pub(super) use crate::lab::responder::Arguments as ResponderArgs;
@@ -130,6 +133,15 @@ struct ExecArgs {
     /// The pod (NAMESPACE/POD, POD, pod/POD, deploy/NAME, svc/NAME), or 'node'.
     #[arg(value_name = "POD")]
     pod: String,
+    /// Accepted as kubectl has it: the program has this terminal and standard input anyway.
+    #[arg(short = 'i', long)]
+    stdin: bool,
+    /// The same.
+    #[arg(short = 't', long)]
+    tty: bool,
+    /// Ignored: a pod is one network namespace, and no container of it is run.
+    #[arg(short, long, value_name = "NAME")]
+    container: Option<String>,
     /// The program and its arguments.
     #[arg(required = true, last = true, value_name = "CMD")]
     command: Vec<String>,
@@ -216,6 +228,11 @@ fn up(args: &UpArgs) -> Outcome {
     for note in &loaded.notes {
         eprintln!("note: {note}");
     }
+    let texts = directory.texts_now().unwrap_or_default();
+    let written = texts.iter().flat_map(|(_, text)| raw_objects(&String::from_utf8_lossy(text)));
+    for note in left_out(&loaded.cluster).into_iter().chain(written.filter_map(|object| unheeded(&object))) {
+        eprintln!("note: {note}");
+    }
     let mut specs = pod_specs(&loaded.cluster);
     eprintln!("note: images are not run: in each pod a small server answers on the declared containerPorts");
     check_name_is_free(&args.name, &args.gateway.run_dir)?;
@@ -269,10 +286,18 @@ fn start_programs(lab: &Lab, args: &UpArgs, dns: Option<&ClusterDns>) -> Result<
 
 fn exec(args: &ExecArgs) -> Outcome {
     let lab = Lab::open(&args.lab.chosen()?)?;
-    let mut command = Command::new(&args.command[0]);
-    command.args(&args.command[1..]);
     let pod = target::resolve(&lab, &args.pod, args.namespace.as_deref())?;
-    let status = lab.exec(&pod, command)?;
+    if let Some(container) = &args.container {
+        eprintln!("note: container {container} is not looked for: a pod of a lab is one network namespace");
+    }
+    run_in(&lab, &pod, &args.command)
+}
+
+/// Runs a program in a host; its exit code is this one's.
+fn run_in(lab: &Lab, host: &str, words: &[String]) -> Outcome {
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
+    let status = lab.exec(host, command)?;
     match status.code().or_else(|| Some(128 + status.signal()?)) {
         Some(0) => Ok(()),
         code => Err(Failure::Code(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))),

@@ -13,7 +13,7 @@ use super::teardown::remove_hosts;
 use super::{Edit, Lab, LabError, LabHost, ListenPort, PodSpec, Role, cluster_dns, pod_specs, respond};
 use crate::agent::Paths;
 use crate::api::{Client, ClientError, Status, Wanted};
-use crate::source::{Loaded, Overlay, RawObject, Untraced, raw_objects};
+use crate::source::{Loaded, Overlay};
 
 /// How long the gateway may take to answer: longer than it keeps a client waiting for what it wants in
 /// force.
@@ -63,13 +63,8 @@ impl Lab {
         let overlay = self.read_overlay()?;
         self.settle(&lock, &mut state, overlay.revision.unwrap_or(0)).await?;
         let source = self.source()?;
-        let (loaded, _) =
-            source.clone().with_overlay(overlay.clone()).load_traced().map_err(LabError::Manifests)?;
-        let texts = source
-            .texts_now()
-            .map_err(|errors| LabError::Manifests(Untraced { errors, texts: Vec::new() }))?;
-        let given = texts.iter().flat_map(|(_, text)| raw_objects(&String::from_utf8_lossy(text)));
-        let edit = Edit::new(given.collect::<Vec<RawObject>>(), overlay.clone());
+        let (loaded, _) = source.with_overlay(overlay.clone()).load_traced().map_err(LabError::Manifests)?;
+        let edit = self.edit_of(overlay.clone())?;
         Ok(Change { lab: self, lock, state, overlay, loaded, edit })
     }
 

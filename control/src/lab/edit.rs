@@ -3,7 +3,7 @@
 //! The user's files are never written. What differs from them is kept in the overlay, and as little
 //! of it as can be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
@@ -105,6 +105,12 @@ impl Edit {
             None if self.overlay.absent.contains(title) => None,
             None => self.given.get(title).cloned(),
         }
+    }
+
+    /// All objects, as they are now, in the order of their titles.
+    pub fn objects(&self) -> Vec<RawObject> {
+        let titles: BTreeSet<&String> = self.given.keys().chain(self.overlay.objects.keys()).collect();
+        titles.into_iter().filter_map(|title| self.object(title)).collect()
     }
 
     /// The titles of all objects in a namespace.

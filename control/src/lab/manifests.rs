@@ -5,8 +5,8 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use super::{Lab, LabError, LabHost, Role, services};
-use crate::source::{Directory, Loaded, Overlay, Workloads};
+use super::{Edit, Lab, LabError, LabHost, Role, services};
+use crate::source::{Directory, Loaded, Overlay, RawObject, Untraced, Workloads, raw_objects};
 
 /// The file of a lab's directory with what is laid over its manifests.
 const OVERLAY: &str = "pod-ips.yaml";
@@ -64,6 +64,19 @@ impl Lab {
         };
         overlay.labels.retain(|title, _| has(title));
         Ok(overlay)
+    }
+
+    /// The objects that the lab has, as they are written in its files and laid over them.
+    pub fn declared(&self) -> Result<Vec<RawObject>, LabError> {
+        Ok(self.edit_of(self.read_overlay()?)?.objects())
+    }
+
+    /// The files with what is laid over them, to be changed.
+    pub(super) fn edit_of(&self, overlay: Overlay) -> Result<Edit, LabError> {
+        let texts = self.source()?.texts_now();
+        let texts = texts.map_err(|errors| LabError::Manifests(Untraced { errors, texts: Vec::new() }))?;
+        let given = texts.iter().flat_map(|(_, text)| raw_objects(&String::from_utf8_lossy(text)));
+        Ok(Edit::new(given.collect::<Vec<RawObject>>(), overlay))
     }
 
     /// The files that the lab was made from.

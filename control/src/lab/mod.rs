@@ -68,4 +68,4 @@ pub use plan::{LabHost, Role};
 pub use process::Process;
 pub use record::DEFAULT_DIRECTORY;
 pub use spec::{Attachment, ExternalSpec, LabOptions, ListenPort, PodSpec, Protocol, Responders};
-pub use wanted::pod_specs;
+pub use wanted::{left_out, pod_specs, unheeded};

@@ -62,3 +62,27 @@ fn the_configuration_is_one_that_it_takes() {
         }
     }
 }
+
+/// The init container's command, on a node in a folder.
+#[test]
+fn the_cni_step_is_put_on_the_node_that_is_mounted() {
+    let objects = chart("podgate", "cni: {binDir: /opt/bin, confDir: /etc/net.d}");
+    let pod = daemon_set(&objects).spec.unwrap().template.spec.unwrap();
+    let container = &pod.init_containers.unwrap()[0];
+    let host = tempfile::tempdir().unwrap();
+    for mount in container.volume_mounts.as_ref().unwrap() {
+        fs::create_dir_all(host.path().join(mount.mount_path.trim_start_matches('/'))).unwrap();
+    }
+    let conf = host.path().join("host/etc/net.d/10-flannel.conflist");
+    let plugins = serde_json::json!([{"type": "flannel"}]);
+    let list = serde_json::json!({"cniVersion": "1.0.0", "name": "cbr0", "plugins": plugins});
+    fs::write(&conf, list.to_string()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_podgate"));
+    let mounted = format!("={}/host/", host.path().display());
+    command.args(container.args.as_ref().unwrap().iter().map(|arg| arg.replace("=/host/", &mounted)));
+    // Beside the program in the image.
+    said(&command.args(["--plugin", env!("CARGO_BIN_EXE_podgate-cni")]).output().unwrap());
+    assert!(host.path().join("host/opt/bin/podgate-cni").exists());
+    let list: Value = serde_json::from_str(&fs::read_to_string(&conf).unwrap()).unwrap();
+    assert_eq!(list["plugins"][1]["type"], "podgate-cni");
+}

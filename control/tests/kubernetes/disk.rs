@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use podgate_control::source::StateOrigin;
 
-use crate::fixture::{Api, PODS, names, pod};
+use crate::fixture::{Api, NAMESPACES, PODS, names, pod};
 
 #[tokio::test]
 async fn a_restart_while_the_server_is_away_uses_what_was_kept() {
@@ -31,6 +31,20 @@ async fn a_restart_while_the_server_is_away_uses_what_was_kept() {
     api.serve().await;
     again.until("b is there", |cluster| names(cluster) == ["a", "b"]).await;
     again.until_status("it is live", |now| now.is_current()).await;
+}
+
+#[tokio::test]
+async fn a_cluster_without_anything_is_a_state_too() {
+    let mut api = Api::start().await;
+    api.remove(NAMESPACES, "/x");
+    let mut following = api.follow().await;
+    following.next().await;
+    following.until_status("it is saved", |_| api.saved().exists()).await;
+    drop(following);
+    api.end();
+    let mut again = api.follow().await;
+    assert_eq!(again.next().await.cluster.namespaces().len(), 0);
+    assert_eq!(again.status().origin, StateOrigin::Disk);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use podgate_netns_tests::{Gateway, Turn, wait_until};
 
 use crate::scene::Scene;
 
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 const ONLY_WEB: &str = "{podSelector: {matchLabels: {app: web}}}";
 const ONLY_OTHERS: &str = "{namespaceSelector: {matchLabels: {team: other}}}";
 
@@ -114,6 +114,12 @@ fn a_gateway_that_has_never_read_anything_lets_nothing_pass_until_it_has() {
     for from in ["shop/web", "other/guest"] {
         assert!(!scene.reaches(from), "nobody knows what may pass");
     }
+    // Ports that come meanwhile make no policy out of nothing.
+    scene.node.add("shop/late");
+    wait_until("the new port is guarded", WITHIN, || {
+        gateway.instance.status().ports.len() == scene.node.pods.len()
+    });
+    assert!(!scene.reaches("shop/late"), "nobody knows what may pass");
     let status = gateway.instance.status();
     assert_eq!((status.epoch, status.source.origin), (None, StateOrigin::Nothing));
     assert!(status.alarms.iter().any(|alarm| alarm.contains("nothing passes until")), "{:?}", status.alarms);

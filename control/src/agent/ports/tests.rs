@@ -147,3 +147,47 @@ fn a_new_pod_waits_from_the_later_of_port_and_manifest() {
         assert!(table.in_force(|_| true, at(11)).is_empty(), "once");
     }
 }
+
+/// An end with more than its own address.
+fn end_with(ifindex: u32, lasts: &[u8]) -> PodEnd {
+    PodEnd { addresses: lasts.iter().map(|last| address(*last)).collect(), ..end(ifindex, 0) }
+}
+
+#[test]
+fn over_a_restart_a_port_is_whose_it_was_whatever_it_has_given_itself() {
+    let pods = cluster(&[("x/a", 1, Phase::Running), ("x/b", 2, Phase::Running)]);
+    // Nothing is known of before: of two pods' addresses neither is believed.
+    let mut unknown = table(&[end_with(5, &[1, 2]), end(6, 2)]);
+    assert_eq!(bound(&mut unknown, &pods), (is(&[(6, "x/b")]), 1));
+    let mut known = table(&[end_with(5, &[1, 2]), end(6, 2)]);
+    known.was_of(5, "x/a".parse().unwrap());
+    known.was_of(6, "x/b".parse().unwrap());
+    assert_eq!(bound(&mut known, &pods), (is(&[(5, "x/a"), (6, "x/b")]), 0));
+    let formers: Vec<_> = known.formers().into_values().map(|behind| (behind.device, behind.pod)).collect();
+    assert_eq!(formers, [("veth5".into(), "x/a".into()), ("veth6".into(), "x/b".into())]);
+    // It has only the other's address by now.
+    let mut taken = table(&[end(5, 2), end(6, 2)]);
+    taken.was_of(5, "x/a".parse().unwrap());
+    taken.was_of(6, "x/b".parse().unwrap());
+    assert_eq!(bound(&mut taken, &pods), (is(&[(6, "x/b")]), 1));
+}
+
+#[test]
+fn a_pod_with_addresses_of_others_is_told_of() {
+    let pods = cluster(&[("x/a", 1, Phase::Running), ("x/b", 2, Phase::Running)]);
+    let mut both = table(&[end(5, 1), end(6, 2)]);
+    both.bind(&pods, &PodStarts::default());
+    assert_eq!(both.strays(&pods), Vec::<String>::new());
+    assert_eq!(both.note(&end_with(5, &[1, 2]), None), Noted::Unchanged);
+    assert_eq!(both.note(&end_with(6, &[2, 9]), None), Noted::Unchanged);
+    let told = both.strays(&pods);
+    assert_eq!(told.len(), 2);
+    for part in ["veth5", "x/a", "10.0.0.2", "x/b's, behind veth6", "spoofed-ip"] {
+        assert!(told[0].contains(part), "{part} in: {}", told[0]);
+    }
+    assert!(
+        told[1].contains("veth6") && told[1].contains("10.0.0.9") && !told[1].contains("'s"),
+        "{}",
+        told[1]
+    );
+}

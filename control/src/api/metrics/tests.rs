@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
-use crate::api::{Direction, FlowTableStatus, ProcessMeasures, SourceState};
+use crate::api::{Direction, FenceStatus, FlowTableStatus, ProcessMeasures, SourceState};
 use crate::source::SourceKind;
 
 fn measures() -> Measures {
@@ -42,6 +42,7 @@ fn measures() -> Measures {
         flow_capacity: 1000,
         flow_table: FlowTableStatus { opened: 12, full: 1, ..FlowTableStatus::default() },
         rejudged: [8, 2],
+        fence: Some(FenceStatus { is_whole: true, dropped_from_pods: 3, ..FenceStatus::default() }),
         events_lost: 0,
         workers: vec![worker.clone(), worker],
         alarms: [("manifests", 0), ("ports", 2)].into(),

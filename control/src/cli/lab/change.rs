@@ -163,8 +163,17 @@ pub(super) fn sync(args: &SyncArgs) -> Outcome {
 }
 
 /// Makes a change and tells what became of it, once it is in force.
-pub(super) fn changing(
+fn changing(
     lab: &LabName,
+    make: impl FnOnce(&mut Change<'_>) -> anyhow::Result<Vec<(String, Edited)>>,
+) -> Outcome {
+    changing_told(lab, &mut std::io::stdout(), make)
+}
+
+/// The same, told there.
+pub(super) fn changing_told(
+    lab: &LabName,
+    out: &mut dyn Write,
     make: impl FnOnce(&mut Change<'_>) -> anyhow::Result<Vec<(String, Edited)>>,
 ) -> Outcome {
     let lab = Lab::open(&lab.chosen()?)?;
@@ -172,7 +181,6 @@ pub(super) fn changing(
         let mut change = lab.change().await.map_err(failed)?;
         let said = make(&mut change)?;
         let changed = change.commit().await.map_err(failed)?;
-        let mut out = std::io::stdout().lock();
         for (title, edited) in &said {
             writeln!(out, "{} {}", shown(title), edited.word())?;
         }

@@ -28,6 +28,7 @@ const KINDS: &[Kind] = &[
         "endpointslice.discovery.k8s.io",
         &["endpointslice", "endpointslices", "endpointslice.discovery.k8s.io"],
     ),
+    Kind::new("Endpoints", "endpoints", &["endpoints", "ep"]),
     Kind::new("Deployment", "deployment.apps", &["deployment", "deployments", "deploy", "deployment.apps"]),
     Kind::new("ReplicaSet", "replicaset.apps", &["replicaset", "replicasets", "rs", "replicaset.apps"]),
     Kind::new("StatefulSet", "statefulset.apps", &["statefulset", "statefulsets", "sts", "statefulset.apps"]),
@@ -41,9 +42,44 @@ const KINDS: &[Kind] = &[
     Kind::new("CronJob", "cronjob.batch", &["cronjob", "cronjobs", "cj", "cronjob.batch"]),
 ];
 
+const WORKLOADS: [&str; 7] =
+    ["Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "ReplicationController", "Job", "CronJob"];
+
+/// What `kubectl get all` shows.
+const ALL: [&str; 9] = [
+    "Pod",
+    "ReplicationController",
+    "Service",
+    "DaemonSet",
+    "Deployment",
+    "ReplicaSet",
+    "StatefulSet",
+    "Job",
+    "CronJob",
+];
+
 impl Kind {
     const fn new(name: &'static str, qualified: &'static str, words: &'static [&'static str]) -> Self {
         Self { name, qualified, words }
+    }
+
+    /// The kinds that are meant by a list of words, as `pods,svc`; `all` means what kubectl means by it.
+    pub(super) fn listed(words: &str) -> anyhow::Result<Vec<Self>> {
+        let mut kinds = Vec::new();
+        for word in words.split(',') {
+            let meant = if word.eq_ignore_ascii_case("all") {
+                ALL.iter().filter_map(|name| Self::named(name)).collect()
+            } else {
+                vec![Self::meant_by(word)?]
+            };
+            kinds.extend(meant);
+        }
+        Ok(kinds)
+    }
+
+    /// Whether it asks for pods.
+    pub(super) fn is_workload(self) -> bool {
+        WORKLOADS.contains(&self.name)
     }
 
     /// The kind that is meant by a word.
@@ -106,6 +142,16 @@ mod tests {
         assert!(error.contains("\"ingress\"") && error.contains("networkpolicy"), "{error}");
         assert_eq!(shown("NetworkPolicy a/x"), "networkpolicy.networking.k8s.io/x");
         assert_eq!(shown("Namespace a"), "namespace/a");
+    }
+
+    #[test]
+    fn several_kinds_are_listed_together() {
+        let names = |words: &str| {
+            Kind::listed(words).map(|kinds| kinds.into_iter().map(|kind| kind.name).collect::<Vec<_>>())
+        };
+        assert_eq!(names("pods,svc,ep").unwrap(), ["Pod", "Service", "Endpoints"]);
+        assert_eq!(names("all").unwrap(), ALL);
+        assert!(names("pods,").is_err() && names("pods,ingress").is_err());
     }
 
     #[test]

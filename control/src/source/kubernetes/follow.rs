@@ -31,6 +31,8 @@ const AT_ONCE: usize = 256;
 const SAVE_AFTER: Duration = Duration::from_millis(250);
 /// Of so many times what writing takes, it takes one at most.
 const SAVE_SHARE: u32 = 20;
+/// What could not be written is tried again after so long.
+const SAVE_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// How long the first news are waited for, if there is nothing to go on with until then.
 const FIRST_WITHIN: Duration = Duration::from_secs(5);
 
@@ -51,7 +53,8 @@ impl Follower {
         let server = config.cluster_url.to_string();
         let health = Arc::new(Health::new(server.trim_end_matches('/').to_owned(), options.saved.clone()));
         let handle = SourceHandle::of(Arc::clone(&health));
-        let (store, has_saved) = restore(&options, &health);
+        let restored = restore(&options, &health);
+        let has_saved = restored.1;
         let (updates, receiver) = mpsc::channel(1);
         let (stop, stopped) = oneshot::channel();
         let (started, outcome) = oneshot::channel();
@@ -59,7 +62,7 @@ impl Follower {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             match runtime {
                 Ok(runtime) => {
-                    runtime.block_on(run(options, config, health, store, updates, stopped, started));
+                    runtime.block_on(run(options, config, health, restored, updates, stopped, started));
                 }
                 Err(error) => drop(started.send(Err(AccessError::Start { reason: error.to_string() }))),
             }
@@ -146,7 +149,7 @@ async fn run(
     options: KubernetesOptions,
     config: Config,
     health: Arc<Health>,
-    store: Store,
+    restored: (Store, bool),
     updates: mpsc::Sender<Update>,
     stopped: oneshot::Receiver<()>,
     started: oneshot::Sender<Result<(), AccessError>>,
@@ -160,7 +163,7 @@ async fn run(
         return;
     }
     tokio::spawn(events::tell(client.clone(), Arc::clone(&health), options.node.clone()));
-    let mut keeper = Keeper::new(options, health, store, updates);
+    let mut keeper = Keeper::new(options, health, restored, updates);
     let news = keeper.read_all(&client);
     tokio::select! {
         () = keeper.keep(news) => {}
@@ -179,7 +182,8 @@ struct Keeper {
     unsent: Option<(Instant, Instant)>,
     /// When what has been passed on is to be saved.
     save_at: Option<Instant>,
-    saving: Option<JoinHandle<Duration>>,
+    /// How long it took; `None` if it could not be written.
+    saving: Option<JoinHandle<Option<Duration>>>,
     was_synced: bool,
 }
 
@@ -187,7 +191,7 @@ impl Keeper {
     fn new(
         options: KubernetesOptions,
         health: Arc<Health>,
-        store: Store,
+        (store, has_saved): (Store, bool),
         updates: mpsc::Sender<Update>,
     ) -> Self {
         let keeper = Self {
@@ -200,8 +204,8 @@ impl Keeper {
             saving: None,
             was_synced: false,
         };
-        if keeper.store.entries().next().is_some() {
-            // There is room: nothing has been sent yet.
+        if has_saved {
+            // There is room: nothing has been sent yet. No objects are a state, too.
             let _ = keeper.updates.try_send(keeper.update(Instant::now()));
         }
         keeper
@@ -236,9 +240,13 @@ impl Keeper {
                     }
                 }
                 () = until(save_at), if self.saving.is_none() => self.save(),
-                took = saved(&mut self.saving) => {
+                outcome = saved(&mut self.saving) => {
                     self.saving = None;
-                    self.save_at = self.save_at.map(|at| at.max(Instant::now() + took * SAVE_SHARE));
+                    let now = Instant::now();
+                    self.save_at = match outcome {
+                        Some(took) => self.save_at.map(|at| at.max(now + took * SAVE_SHARE)),
+                        None => Some(now + SAVE_AGAIN_AFTER),
+                    };
                 }
             }
         }
@@ -315,10 +323,15 @@ impl Keeper {
         self.saving = Some(tokio::task::spawn_blocking(move || {
             let start = Instant::now();
             match copy.write(&path) {
-                Ok(()) => health.saved(SystemTime::now()),
-                Err(error) => health.not_saved(error.to_string()),
+                Ok(()) => {
+                    health.saved(SystemTime::now());
+                    Some(start.elapsed())
+                }
+                Err(error) => {
+                    health.not_saved(error.to_string());
+                    None
+                }
             }
-            start.elapsed()
         }));
     }
 }
@@ -337,10 +350,10 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-/// How long writing took, once it is done.
-async fn saved(saving: &mut Option<JoinHandle<Duration>>) -> Duration {
+/// How long writing took, once it is done; `None` if it failed.
+async fn saved(saving: &mut Option<JoinHandle<Option<Duration>>>) -> Option<Duration> {
     match saving {
-        Some(saving) => saving.await.unwrap_or(SAVE_AFTER),
+        Some(saving) => saving.await.unwrap_or(None),
         None => std::future::pending().await,
     }
 }

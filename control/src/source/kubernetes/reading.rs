@@ -41,7 +41,7 @@ pub(super) async fn read(part: Part, client: Client, health: Arc<Health>, news: 
         let kind = match kind_of(part, &client).await {
             Ok(kind) => kind,
             Err(error) => {
-                trying.pause(part.kind(), told(&error)).await;
+                trying.pause(part.kind(), told(&error), is_unreachable(&error)).await;
                 continue;
             }
         };
@@ -59,7 +59,7 @@ pub(super) async fn read(part: Part, client: Client, health: Arc<Health>, news: 
                 Ok(Event::Delete(object)) => News::Deleted(object),
                 Err(error) => {
                     let anew = is_to_begin_anew(&error, trying.backoff.failures());
-                    trying.pause(kind, told_of(&error)).await;
+                    trying.pause(kind, told_of(&error), cause(&error).is_some_and(is_unreachable)).await;
                     // Another server may be there now, which has what the one before had not.
                     if anew || kind_of(part, &client).await.is_ok_and(|now| now != kind) {
                         break;
@@ -81,8 +81,9 @@ struct Trying<'a> {
 }
 
 impl Trying<'_> {
-    /// Waits before the next try; not longer than until another part is well again.
-    async fn pause(&mut self, kind: Kind, error: String) {
+    /// Waits before the next try. Where the server was not reached, not longer than until another part is well
+    /// again; what a server that is there has refused, it would refuse again.
+    async fn pause(&mut self, kind: Kind, error: String, was_unreachable: bool) {
         if self.last.elapsed() > SETTLED {
             self.backoff.reset();
         }
@@ -90,7 +91,7 @@ impl Trying<'_> {
         let pause = self.backoff.next(random());
         tokio::select! {
             () = sleep(pause) => {}
-            () = self.health.recovered() => {}
+            () = self.health.recovered(), if was_unreachable => {}
         }
         self.last = Instant::now();
     }
@@ -129,13 +130,26 @@ fn is_to_begin_anew(error: &watcher::Error, failures: u32) -> bool {
     }
 }
 
-fn told_of(error: &watcher::Error) -> String {
+/// What a request failed of, if it was one.
+fn cause(error: &watcher::Error) -> Option<&kube::Error> {
     match error {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => told(error),
-        watcher::Error::WatchError(status) => of_status(status.code, &status.message),
-        watcher::Error::NoResourceVersion => "the answer has no resource version".to_owned(),
+        | watcher::Error::WatchFailed(error) => Some(error),
+        watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion => None,
+    }
+}
+
+/// Whether there was no answer at all.
+fn is_unreachable(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_))
+}
+
+fn told_of(error: &watcher::Error) -> String {
+    match (cause(error), error) {
+        (Some(error), _) => told(error),
+        (None, watcher::Error::WatchError(status)) => of_status(status.code, &status.message),
+        (None, _) => "the answer has no resource version".to_owned(),
     }
 }
 
