@@ -27,6 +27,11 @@ fn policy_holds_between_pods_the_node_and_what_is_outside() {
     ));
     outside
         .ip_batch("addr add 192.168.9.2/24 dev eth0\nlink set eth0 up\nroute add default via 192.168.9.1\n");
+    // Detection of duplicates is over, and the groups that follow it are joined.
+    wait_until("the node's devices have settled", PATIENCE, || {
+        let addresses = node.space.sh("ip -o -6 addr show scope link");
+        addresses.lines().filter(|line| !line.contains("tentative")).count() == KEYS.len() + 1
+    });
     let before = Footprint::of(&node.space);
     let mut gateway = Gateway::start_routed(&node, "", &[]);
     let [client, server, guest] = KEYS.map(|key| node.pod(key));
@@ -214,9 +219,9 @@ fn tcp_flows_between_routed_pods() {
     for _ in 0..200 {
         assert!(talk.exchange(ALLOWED_WITHIN));
     }
-    let _iperf = IperfServer::start(&server.space, 5201);
-    for options in [&[][..], &["-R"]] {
-        let load = Iperf::run(&client.space, server.v4, 5201, Load::Tcp, 1, options).expect("a connection");
+    for (port, options) in [(5201, &[][..]), (5202, &["-R"])] {
+        let _iperf = IperfServer::start(&server.space, port);
+        let load = Iperf::run(&client.space, server.v4, port, Load::Tcp, 1, options).expect("a connection");
         println!("{options:?}: {:.0} Mbit/s, {} sent again", load.received_bps / 1e6, load.retransmits);
         assert!(load.received_bps > 0.0);
     }
