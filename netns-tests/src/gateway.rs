@@ -15,7 +15,7 @@ use crate::name::unique;
 use crate::node::BRIDGE;
 use crate::program::{PATIENCE, podgate};
 use crate::space::finish;
-use crate::{ApiServer, Instance, Node, Pod, eventually, wait_until};
+use crate::{ApiServer, Instance, Node, Pod, RoutedNode, Space, eventually, wait_until};
 
 /// A running gateway. Dropping it kills it and detaches what it held.
 #[derive(Debug)]
@@ -65,6 +65,21 @@ impl Gateway {
 
     /// All but running: [`Gateway::launch`] does.
     pub fn prepare(node: &Node, policies: &str, options: &[&str]) -> Self {
+        let options = [&["--bridge", BRIDGE], options].concat();
+        Self::prepare_in(&node.space, &node.manifest(), policies, &options)
+    }
+
+    /// Runs on a node without a bridge; returns when every pod is guarded.
+    #[track_caller]
+    pub fn start_routed(node: &RoutedNode, policies: &str, options: &[&str]) -> Self {
+        let options = [&["--routed", "veth*"], options].concat();
+        let mut gateway = Self::prepare_in(&node.space, &node.manifest(), policies, &options);
+        gateway.launch();
+        gateway.instance.wait_for_pods(node.pods.iter().map(|pod| pod.key.as_str()));
+        gateway
+    }
+
+    fn prepare_in(space: &Space, manifest: &str, policies: &str, options: &[&str]) -> Self {
         let dir = tempfile::Builder::new().prefix("podgate-live-").tempdir().expect("a directory");
         for sub in ["manifests", "run"] {
             fs::create_dir(dir.path().join(sub)).expect("a directory");
@@ -73,13 +88,13 @@ impl Gateway {
         let source = vec!["--manifests".into(), dir.path().join("manifests").display().to_string()];
         let gateway = Self {
             instance,
-            node_netns: node.space.netns().path().to_owned(),
+            node_netns: space.netns().path().to_owned(),
             dir,
             source,
             options: options.iter().map(|&option| option.into()).collect(),
             child: None,
         };
-        gateway.write("cluster.yaml", &node.manifest());
+        gateway.write("cluster.yaml", manifest);
         gateway.write("policies.yaml", policies);
         gateway
     }
@@ -88,8 +103,7 @@ impl Gateway {
     pub fn command(&self) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.node_netns.display())).arg("--").arg(podgate());
-        command.args(["run", "--bridge", BRIDGE]).args(&self.source);
-        command.args(self.instance.flags()).args(&self.options);
+        command.arg("run").args(&self.source).args(self.instance.flags()).args(&self.options);
         // A large table would only cost every test the time to make it and to walk through it.
         if !self.options.iter().any(|option| option == "--flows") {
             command.args(["--flows", "131072"]);

@@ -112,7 +112,7 @@ impl KubeProxy {
             let _ = writeln!(chains, ":KUBE-EXT-{name} - [0:0]");
             let _ = writeln!(rules, "-A KUBE-NODEPORTS -p tcp -m tcp --dport {port} -j KUBE-EXT-{name}");
             match traffic {
-                Traffic::Cluster => drop(writeln!(rules, "-A KUBE-EXT-{name} -j KUBE-MARK-MASQ")),
+                Traffic::Cluster => rules.push_str(&format!("-A KUBE-EXT-{name} -j KUBE-MARK-MASQ\n")),
                 Traffic::Local => {
                     let _ = writeln!(
                         rules,

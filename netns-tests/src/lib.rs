@@ -21,6 +21,7 @@
 //! frame      frames written and read as they are on the wire
 //! capture    frames of a device, recorded
 //! replay     recorded segments, met by a flow table or a gate
+//! routed     pods behind veths of no bridge
 //! rough      a line that loses, repeats and overtakes
 //! footprint  what a namespace looks like, to compare before and after
 //! foreign    other people's BPF programs
@@ -48,6 +49,7 @@ pub mod pod;
 pub mod program;
 pub mod replay;
 pub mod rough;
+pub mod routed;
 pub mod space;
 pub mod traffic;
 pub mod turn;
@@ -63,6 +65,7 @@ pub use lab::TestLab;
 pub use node::Node;
 pub use pod::Pod;
 pub use program::Instance;
+pub use routed::RoutedNode;
 pub use space::Space;
 pub use turn::Turn;
 pub use wait::{eventually, wait_until};

@@ -225,14 +225,22 @@ fn egress_is_judged(world: &World, gateway: &Gateway) {
     let dropped = gateway.instance.events(&["--verdict", "dropped"]);
     let untold = dropped.iter().find(|event| event.destination_ip.as_deref() == Some("10.96.0.20"));
     assert_eq!(untold.expect("a drop").policies, ["shop/out"]);
-    gateway.apply(&to("{ipBlock: {cidr: 10.96.0.0/16}}"));
-    assert_eq!(reach(client, UNTOLD, 80), Reach::Connected);
-    talks(client, UNTOLD, 80);
-    is_denied(client, node.pod("shop/web1").v4, 8080, "a pod is not in the Services' range");
-    match case.services {
-        "on" => is_denied(client, WEB, 80, "its backend is not in the Services' range"),
-        _ => assert_eq!(world.answers(client, WEB, 80), names(&["shop/web1", "shop/web2"])),
+    // Where the host keeps the client's address, its egress is judged once more where the backend's port is.
+    let range = "{ipBlock: {cidr: 10.96.0.0/16}}";
+    gateway.apply(&to(range));
+    if case.bridged {
+        is_denied(client, UNTOLD, 80, "not to the backend");
+    } else {
+        assert_eq!(reach(client, UNTOLD, 80), Reach::Connected, "the backend hears the node");
     }
+    is_denied(client, node.pod("shop/web1").v4, 8080, "a pod is not in the Services' range");
+    if case.services == "on" {
+        is_denied(client, WEB, 80, "its backend is not in the Services' range");
+    }
+    gateway.apply(&to(&format!("{range}, {{podSelector: {{matchLabels: {{tier: web}}}}}}")));
+    assert_eq!(reach(client, UNTOLD, 80), Reach::Connected, "both");
+    talks(client, UNTOLD, 80);
+    assert_eq!(world.answers(client, WEB, 80), names(&["shop/web1", "shop/web2"]), "both");
     gateway.apply(&to(&format!("{{ipBlock: {{cidr: {OUTSIDE}/32}}}}")));
     assert_eq!(reach(client, OUTSIDE, 8080), Reach::Connected, "masqueraded after it was judged");
 }

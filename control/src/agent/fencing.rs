@@ -84,7 +84,10 @@ pub(super) async fn plan(options: &super::RunOptions) -> Result<Option<Plan>, Fe
     }
     let mut plan = Plan {
         table: Fence::table(&options.name),
-        bridged: Some(Bridged { bridge: options.bridge.clone(), kernel_tells_bridges: false }),
+        bridged: options
+            .bridge()
+            .map(|bridge| Bridged { bridge: bridge.to_owned(), kernel_tells_bridges: false }),
+        routed: options.routed.as_ref().map(ToString::to_string),
         except: options.except.clone(),
     };
     Fence::probe(&mut plan).await?;

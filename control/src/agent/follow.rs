@@ -1,4 +1,4 @@
-//! The bridge's ports, as they come, go and change.
+//! The devices that lead to pods, as they come, go and change.
 //!
 //! No port of the bridge is left unguarded: one whose pod's end cannot be seen is guarded as
 //! nobody's, and one that cannot be guarded is set down until it can.
@@ -8,20 +8,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use podgate_dataplane::mac::Mac;
 
 use super::gateway::Gateway;
+use super::scope::Scope;
 use super::start::StartError;
 use super::{PreflightError, preflight};
 use crate::fence::Port;
-use crate::net::{AdminState, Event, Link, LinkKind, Monitor, NetError, Netlink, Peer, PodEnd};
+use crate::net::{AdminState, Event, Link, Monitor, NetError, Netlink, Peer, PodEnd};
 
 /// Events handled before policy is put in force: many ports that come at once cost one compilation,
 /// and none waits for all of an endless stream.
 const AT_ONCE: usize = 512;
 
-/// The ports of one bridge.
+/// The ports of one bridge, and other devices that lead to pods.
 pub(super) struct Follow<'a> {
     netlink: &'a Netlink,
-    bridge: u32,
-    except: BTreeSet<String>,
+    scope: Scope,
     /// What is wrong with a port, by ifindex.
     troubles: BTreeMap<u32, Trouble>,
 }
@@ -43,19 +43,25 @@ pub(super) enum Unguarded {
 }
 
 impl<'a> Follow<'a> {
-    /// Those of the bridge with that ifindex, but for devices of these names.
-    pub(super) fn new(netlink: &'a Netlink, bridge: u32, except: &[String]) -> Self {
-        Self { netlink, bridge, except: except.iter().cloned().collect(), troubles: BTreeMap::new() }
+    /// Those of `scope`.
+    pub(super) fn new(netlink: &'a Netlink, scope: Scope) -> Self {
+        Self { netlink, scope, troubles: BTreeMap::new() }
     }
 
     /// The pod's end of every port there is.
     pub(super) async fn ends(&self) -> Result<Vec<PodEnd>, NetError> {
-        let mut ends = self.netlink.pod_ends(self.bridge).await?;
+        let mut ends = self.seen_ends().await?;
         let mut links = self.netlink.links().await?;
         links.retain(|link| self.is_port(link) && !ends.iter().any(|end| end.host_index == link.index));
         ends.extend(links.iter().map(nobodys));
-        ends.retain(|end| !self.except.contains(&end.host_name));
         Ok(ends)
+    }
+
+    /// Of those that can be seen.
+    async fn seen_ends(&self) -> Result<Vec<PodEnd>, NetError> {
+        let mut ports = self.netlink.links().await?;
+        ports.retain(|link| self.is_port(link));
+        self.netlink.pod_ends_of(&ports).await
     }
 
     /// What is wrong now.
@@ -101,9 +107,7 @@ impl<'a> Follow<'a> {
     /// Veths of other bridges.
     pub(super) async fn ports_of_others(&self) -> Vec<Port> {
         let mut links = self.netlink.links().await.unwrap_or_default();
-        links.retain(|link| {
-            link.kind == LinkKind::Veth && link.master.is_some_and(|master| master != self.bridge)
-        });
+        links.retain(|link| self.scope.is_of_others(link));
         links.into_iter().map(|link| Port { ifindex: link.index, name: link.name }).collect()
     }
 
@@ -176,7 +180,7 @@ impl<'a> Follow<'a> {
     }
 
     fn is_port(&self, link: &Link) -> bool {
-        link.master == Some(self.bridge) && link.kind == LinkKind::Veth && !self.except.contains(&link.name)
+        self.scope.has(link)
     }
 
     async fn port(&self, index: u32) -> Result<Link, Unguarded> {
@@ -275,7 +279,7 @@ impl<'a> Follow<'a> {
             Err(error) => tracing::warn!(%error, "this node's addresses could not be read"),
         }
         let guarded = gateway.guarded();
-        for end in self.netlink.pod_ends(self.bridge).await.unwrap_or_default() {
+        for end in self.seen_ends().await.unwrap_or_default() {
             if guarded.contains(&end.host_index) {
                 match gateway.take_up(&end) {
                     Ok(more) => changed |= more,

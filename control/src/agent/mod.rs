@@ -21,6 +21,7 @@
 //! measures   it in numbers, for monitoring
 //! table      the flow table in numbers
 //! fencing    new pods closed until they are guarded
+//! scope      which devices lead to pods
 //! follow     ports, as they come, go and change
 //! revalidate what a change of policy means for live flows
 //! carry      flows over a restart
@@ -61,6 +62,7 @@ mod ports;
 mod preflight;
 mod publish_times;
 mod revalidate;
+mod scope;
 mod secret;
 mod start;
 mod status;
@@ -79,6 +81,7 @@ pub use home::HomeError;
 pub use options::{FenceMode, OnExit, RunOptions};
 pub use paths::{NameError, Paths, PinsError, check_name, list_instances};
 pub use preflight::PreflightError;
+pub use scope::{DevicePattern, PatternError};
 pub use start::StartError;
 pub use supervise::{RunError, run};
 pub use trunk::{TRUNK_MTU, Trunk};

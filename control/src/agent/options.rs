@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use podgate_dataplane::snapshot::Switches;
 use podgate_dataplane::steer::Fallback;
 
-use super::FlowOptions;
+use super::{DevicePattern, FlowOptions};
 use crate::service::ServiceMode;
 use crate::source::{KubernetesOptions, Strictness, Workloads};
 
@@ -35,8 +35,10 @@ pub enum FenceMode {
 pub struct RunOptions {
     /// The instance's name.
     pub name: String,
-    /// The bridge whose ports are guarded.
+    /// The bridge whose ports are guarded; empty where only routed devices are.
     pub bridge: String,
+    /// Veths that lead to pods and are ports of no bridge, by name (CNI plugin `ptp`).
+    pub routed: Option<DevicePattern>,
     /// Ports of the bridge that are no pods' and stay unguarded, by device name.
     pub except: Vec<String>,
     /// Files and directories of manifests.
@@ -80,11 +82,24 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
+    /// The bridge whose ports are guarded, if there is one.
+    pub fn bridge(&self) -> Option<&str> {
+        (!self.bridge.is_empty()).then_some(&*self.bridge)
+    }
+
+    /// What is guarded, in words.
+    pub fn guards(&self) -> String {
+        let routed = self.routed.as_ref().map(|routed| format!("routed {routed}"));
+        let all: Vec<_> = self.bridge().map(str::to_owned).into_iter().chain(routed).collect();
+        all.join(" and ")
+    }
+
     /// Defaults for everything but the bridge and the manifests.
     pub fn new(bridge: impl Into<String>, manifests: Vec<PathBuf>) -> Self {
         Self {
             name: "default".into(),
             bridge: bridge.into(),
+            routed: None,
             except: Vec::new(),
             manifests,
             kubernetes: None,

@@ -67,7 +67,7 @@ impl Gateway {
             name: options.name.clone(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").into(),
-            bridge: options.bridge.clone(),
+            bridge: options.guards(),
             uptime_seconds: history::seconds_since(now, self.started),
             fallback: match options.fallback {
                 Fallback::Closed => "closed",

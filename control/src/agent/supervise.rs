@@ -15,6 +15,7 @@ use super::fencing;
 use super::follow::{self, Follow};
 use super::gateway::{Gateway, Lost};
 use super::home::Home;
+use super::scope::Scope;
 use super::start::StartError;
 use super::{OnExit, Paths, RunOptions, feed, preflight};
 use crate::api::{self, ListenError, Listening, ServeError};
@@ -129,14 +130,21 @@ async fn guard(
 ) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
-    let link = netlink.link_named(&options.bridge).await.ok();
-    let bridge = preflight::check_bridge(&options.bridge, link.as_ref()).map_err(StartError::from)?;
-    let home = Home::here(&options.bridge)?;
+    let mut scope = Scope {
+        bridge: None,
+        routed: options.routed.clone(),
+        except: options.except.iter().cloned().collect(),
+    };
+    if let Some(bridge) = options.bridge() {
+        let link = netlink.link_named(bridge).await.ok();
+        scope.bridge = Some(preflight::check_bridge(bridge, link.as_ref()).map_err(StartError::from)?);
+    }
+    let home = Home::here(&options.guards())?;
     home.settle(paths, &options.name).map_err(StartError::from)?;
     // Before the first look at the ports, so that no change falls between.
     let mut monitor = Monitor::start()?;
     let fence = fencing::plan(&options).await.map_err(StartError::from)?;
-    let mut follow = Follow::new(netlink, bridge, &options.except);
+    let mut follow = Follow::new(netlink, scope);
     let ends = follow.ends().await?;
     follow::check(&ends).map_err(StartError::from)?;
     let on_exit = options.on_exit;

@@ -220,7 +220,7 @@ pub struct Status {
     pub pid: u32,
     /// podgate's version.
     pub version: String,
-    /// The bridge whose ports are guarded.
+    /// The bridge whose ports are guarded; `routed veth*` where devices of that name are that are ports of none.
     pub bridge: String,
     /// Seconds since the start.
     pub uptime_seconds: f64,

@@ -51,7 +51,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     Detach(detach::DetachArgs),
     Status(status::StatusArgs),
     Wait(wait::WaitArgs),
@@ -109,7 +109,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::from_arg_matches(&layered.matches).unwrap_or_else(|error| error.exit());
     cli.logs.start();
     let outcome = match cli.command {
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(*args),
         Command::Detach(args) => detach::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Wait(args) => wait::run(&args),

@@ -10,7 +10,7 @@ use super::gateway_args::{GatewayArgs, OnExitArg};
 use super::kubernetes_args::KubernetesArgs;
 use super::survey::refused;
 use super::{Outcome, block_on};
-use crate::agent::{self, RunError, RunOptions};
+use crate::agent::{self, DevicePattern, RunError, RunOptions};
 use crate::source::Workloads;
 
 /// Run the gateway on an existing bridge, until told to end.
@@ -19,7 +19,8 @@ use crate::source::Workloads;
     group = ArgGroup::new("source").required(true),
     after_help = "Examples:\n  podgate run --bridge cni0 --kubernetes\n  \
     podgate run --bridge cni0 --kubeconfig /etc/podgate/kubeconfig --node \"$HOSTNAME\"\n  \
-    podgate run --bridge cni0 --manifests /etc/podgate/manifests --cpus 1\n\n\
+    podgate run --bridge cni0 --manifests /etc/podgate/manifests --cpus 1\n  \
+    podgate run --routed 'veth*' --manifests /etc/podgate/manifests\n\n\
     Every veth port of the bridge is guarded; a pod is found by the addresses at its end of the veth.\n\
     When told to end, the guard stays up (--on-exit hold): nothing passes until a gateway runs again,\n\
     or 'podgate detach' opens the wire."
@@ -30,15 +31,19 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "FILE", env = "PODGATE_CONFIG")]
     config: Option<PathBuf>,
     /// The bridge whose ports are guarded.
-    #[arg(long, value_name = "DEVICE", env = "PODGATE_BRIDGE")]
-    bridge: String,
+    #[arg(long, value_name = "DEVICE", env = "PODGATE_BRIDGE", required_unless_present = "routed")]
+    bridge: Option<String>,
+    /// Veths that lead to pods and are ports of no bridge, as the CNI plugin ptp makes them: a name, or how names
+    /// begin and a '*'. No other veth may have such a name.
+    #[arg(long, value_name = "PATTERN", env = "PODGATE_ROUTED")]
+    routed: Option<DevicePattern>,
     /// A file or directory of Kubernetes manifests, watched; may be given again.
     #[arg(long, group = "source", value_name = "PATH", env = "PODGATE_MANIFESTS")]
     manifests: Vec<PathBuf>,
     /// The instance's name.
     #[arg(long, default_value = "default", value_name = "NAME", env = "PODGATE_NAME")]
     name: String,
-    /// A veth port of the bridge that leads to no pod and stays unguarded; may be given again.
+    /// A veth that leads to no pod and stays unguarded; may be given again.
     #[arg(long, value_name = "DEVICE")]
     except: Vec<String>,
     /// YAML that gives addresses to pods whose manifest has no status.podIPs: "namespace/pod: [address]".
@@ -61,9 +66,10 @@ pub(super) struct RunArgs {
 impl RunArgs {
     /// What the gateway is told.
     pub(super) fn options(self) -> RunOptions {
-        let options = self.gateway.options(self.name, self.bridge, self.manifests);
+        let options = self.gateway.options(self.name, self.bridge.unwrap_or_default(), self.manifests);
         RunOptions {
             kubernetes: self.kubernetes.options(&options.name, options.node.clone()),
+            routed: self.routed,
             except: self.except,
             pod_ips: self.pod_ips,
             on_exit: self.on_exit.on_exit,

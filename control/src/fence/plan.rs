@@ -1,7 +1,7 @@
 //! What a fence closes, and what it leaves open.
 
 /// Every family that a fence may have a table in.
-pub(super) const FAMILIES: [&str; 1] = ["bridge"];
+pub(super) const FAMILIES: [&str; 3] = ["bridge", "inet", "arp"];
 
 /// What a fence is to close.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -10,6 +10,8 @@ pub struct Plan {
     pub table: String,
     /// The bridge whose veth ports are closed.
     pub bridged: Option<Bridged>,
+    /// The veths that are closed though they are ports of no bridge: a name, or how names begin and a `*`.
+    pub routed: Option<String>,
     /// Devices that stay open, by name.
     pub except: Vec<String>,
 }
@@ -36,7 +38,8 @@ pub struct Port {
 impl Plan {
     /// The families that it has a table in.
     pub(super) fn families(&self) -> impl Iterator<Item = &'static str> {
-        self.bridged.iter().map(|_| "bridge")
+        let bridged = self.bridged.iter().map(|_| "bridge");
+        bridged.chain(self.routed.iter().flat_map(|_| ["inet", "arp"]))
     }
 
     /// Whether ports of other bridges have to be let pass one by one.

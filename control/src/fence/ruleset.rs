@@ -49,7 +49,11 @@ fn table(plan: &Plan, family: &str, open: &BTreeSet<Port>) -> Vec<Value> {
     commands.push(json!({"add": {"table": {"family": family, "name": plan.table}}}));
     commands.extend(sets(plan, family));
     commands.extend(elements("add", plan, family, &open.iter().collect::<Vec<_>>()));
-    commands.extend(bridge_chains(plan, family));
+    commands.extend(match family {
+        "bridge" => bridge_chains(plan, family),
+        "inet" => chains_of_routed(plan, family, ["prerouting", "postrouting"]),
+        _ => chains_of_routed(plan, family, ["input", "output"]),
+    });
     commands
 }
 
@@ -106,22 +110,42 @@ fn bridge_chains(plan: &Plan, family: &str) -> Vec<Value> {
         ("to_ports", "postrouting", Side::Out, None),
     ]
     .into_iter()
-    .flat_map(|(name, hook, side, first)| chain(plan, family, name, hook, side, first))
+    .flat_map(|(name, hook, side, first)| {
+        let asked = plan.bridged.as_ref().filter(|bridged| bridged.kernel_tells_bridges);
+        let asked = asked.map(|bridged| equal(&side.meta("brname"), &bridged.bridge));
+        let conditions = first.into_iter().chain(asked).collect();
+        chain(plan, family, name, hook, side, conditions)
+    })
     .collect()
 }
 
-fn chain(plan: &Plan, family: &str, name: &str, hook: &str, side: Side, first: Option<Value>) -> [Value; 2] {
+/// The node's own hooks. Frames of a bridge's ports come here from the bridge, not from a veth.
+fn chains_of_routed(plan: &Plan, family: &str, [incoming, outgoing]: [&str; 2]) -> Vec<Value> {
+    [("from_ports", incoming, Side::In), ("to_ports", outgoing, Side::Out)]
+        .into_iter()
+        .flat_map(|(name, hook, side)| {
+            let named = plan.routed.iter().map(|names| equal(&side.meta("ifname"), names)).collect();
+            chain(plan, family, name, hook, side, named)
+        })
+        .collect()
+}
+
+fn chain(
+    plan: &Plan,
+    family: &str,
+    name: &str,
+    hook: &str,
+    side: Side,
+    conditions: Vec<Value>,
+) -> [Value; 2] {
     let chain = json!({
         "family": family, "table": plan.table, "name": name, "type": "filter", "hook": hook,
         "prio": PRIORITY, "policy": "accept",
     });
-    let mut expr: Vec<Value> = first.into_iter().collect();
+    let mut expr = conditions;
     expr.push(equal(&side.meta("ifkind"), "veth"));
     expr.push(differs(&key(side), OPEN));
     expr.push(differs(&side.meta("ifname"), EXCEPT));
-    if let Some(bridged) = plan.bridged.as_ref().filter(|bridged| bridged.kernel_tells_bridges) {
-        expr.push(equal(&side.meta("brname"), &bridged.bridge));
-    }
     expr.push(json!({"counter": null}));
     expr.push(json!({"drop": null}));
     let rule = json!({"family": family, "table": plan.table, "chain": name, "expr": expr});
@@ -148,7 +172,7 @@ mod tests {
 
     fn plan(kernel_tells_bridges: bool) -> Plan {
         let bridged = Some(Bridged { bridge: "cni0".into(), kernel_tells_bridges });
-        Plan { table: "podgate_a-1".into(), bridged, except: vec!["out0".into()] }
+        Plan { table: "podgate_a-1".into(), bridged, routed: None, except: vec!["out0".into()] }
     }
 
     fn commands<'a>(ruleset: &'a Value, kind: &str) -> Vec<&'a Value> {
@@ -191,6 +215,23 @@ mod tests {
         assert_eq!(asks(&all, "obrname"), ["to_ports"]);
         let all = whole(&plan(false), &BTreeSet::new());
         assert!(asks(&all, "ibrname").is_empty() && asks(&all, "obrname").is_empty());
+    }
+
+    #[test]
+    fn routed_devices_are_closed_by_name_to_ip_and_arp() {
+        let plan = Plan { bridged: None, routed: Some("veth*".into()), ..plan(false) };
+        let all = whole(&plan, &BTreeSet::from([Port { ifindex: 7, name: "veth7".into() }]));
+        let chains: Vec<_> = commands(&all, "chain")
+            .iter()
+            .map(|chain| (chain["family"].as_str(), chain["hook"].as_str()))
+            .collect();
+        let expected = [("inet", "prerouting"), ("inet", "postrouting"), ("arp", "input"), ("arp", "output")];
+        assert_eq!(chains, expected.map(|(family, hook)| (Some(family), Some(hook))));
+        assert_eq!(commands(&all, "element").len(), 2);
+        for (rule, key) in commands(&all, "rule").iter().zip(["iifname", "oifname", "iifname", "oifname"]) {
+            let named = json!({"match": {"op": "==", "left": {"meta": {"key": key}}, "right": "veth*"}});
+            assert!(rule["expr"].as_array().expect("a rule").contains(&named), "{rule}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The pod end of every port of a bridge, found without entering the pod's namespace.
+//! The pod end of every port of a bridge, and of other veths, found without entering the pod's namespace.
 //!
 //! The kernel tells a veth's peer by index and namespace number (`IFLA_LINK`, `IFLA_LINK_NETNSID`)
 //! and answers for devices and addresses of a numbered namespace (`IFLA_TARGET_NETNSID`,
@@ -11,7 +11,7 @@ use podgate_dataplane::mac::Mac;
 
 use super::{Link, LinkKind, NetError, Netlink, Peer};
 
-/// A bridge port that leads to a pod, and what is at its end.
+/// A device that leads to a pod, and what is at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodEnd {
     /// The port's index on this side.
@@ -37,6 +37,11 @@ impl Netlink {
     pub async fn pod_ends(&self, bridge: u32) -> Result<Vec<PodEnd>, NetError> {
         let mut ports = self.links().await?;
         ports.retain(|port| port.master == Some(bridge) && port.kind == LinkKind::Veth);
+        self.pod_ends_of(&ports).await
+    }
+
+    /// The pod ends of these devices, likewise.
+    pub async fn pod_ends_of(&self, ports: &[Link]) -> Result<Vec<PodEnd>, NetError> {
         let ends = try_join_all(ports.iter().map(|port| self.pod_end(port))).await?;
         let mut ends: Vec<PodEnd> = ends.into_iter().flatten().collect();
         ends.sort_by_key(|end| end.host_index);
