@@ -143,7 +143,7 @@ fn a_pod_without_its_own_address_is_still_that_pod() {
     // Somebody else takes it up: it is not free.
     let thief = node.pod("a/thief");
     thief.space.sh(&format!("ip addr add {}/16 dev eth0", owner.v4));
-    let _server = Server::start(thief, 80);
+    let server = Server::start(thief, 80);
     node.pod("a/client").space.sh("ip neigh flush dev eth0");
     assert_eq!(ask_udp(&node.pod("a/client").space, owner.v4, 80, DENIED_AFTER), None);
     gateway.end(Signal::SIGKILL);
@@ -152,7 +152,7 @@ fn a_pod_without_its_own_address_is_still_that_pod() {
     assert_eq!(ask_udp(&node.pod("a/client").space, owner.v4, 80, DENIED_AFTER), None);
     thief.space.sh(&format!("ip addr del {}/16 dev eth0", owner.v4));
     owner.space.sh(&format!("ip addr add {}/16 dev eth0", owner.v4));
-    drop(_server);
+    drop(server);
     assert_nothing_gained(&node, &gateway, "with its address back");
 }
 

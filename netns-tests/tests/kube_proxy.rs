@@ -86,12 +86,6 @@ impl World {
         Self { node, outside, case, _servers: servers }
     }
 
-    /// Pods that answer behind an address, over many connections.
-    fn answers(&self, from: &Space, to: Ipv4Addr, port: u16) -> BTreeSet<String> {
-        let answer = |_| banner(from, to, port).unwrap_or_else(|| "nobody".into());
-        (0..16).map(answer).collect()
-    }
-
     /// The service's manifest beside those of the node's pods.
     fn gateway(&self) -> Gateway {
         let mut gateway = Gateway::prepare(&self.node, "", &["--services", self.case.services]);
@@ -113,6 +107,12 @@ impl World {
         gateway.instance.wait_for_pods(self.node.pods.iter().map(|pod| pod.key.as_str()));
         gateway
     }
+}
+
+/// Pods that answer behind an address, over many connections.
+fn answers(from: &Space, to: Ipv4Addr, port: u16) -> BTreeSet<String> {
+    let answer = |_| banner(from, to, port).unwrap_or_else(|| "nobody".into());
+    (0..16).map(answer).collect()
 }
 
 /// What a server says first.
@@ -147,22 +147,22 @@ fn all_is_reached(world: &World) {
     let (client, guest, web1) = (node.pod("shop/client"), node.pod("other/guest"), node.pod("shop/web1"));
     let both = names(&["shop/web1", "shop/web2"]);
     for from in [&client.space, &guest.space, &node.space] {
-        assert_eq!(world.answers(from, WEB, 80), both, "{case:?}: {}", from.name());
-        assert_eq!(world.answers(from, UNTOLD, 80), names(&["shop/web1"]), "{case:?}: {}", from.name());
-        assert_eq!(world.answers(from, NODE_OUTSIDE, MASQUERADED), both, "{case:?}: {}", from.name());
+        assert_eq!(answers(from, WEB, 80), both, "{case:?}: {}", from.name());
+        assert_eq!(answers(from, UNTOLD, 80), names(&["shop/web1"]), "{case:?}: {}", from.name());
+        assert_eq!(answers(from, NODE_OUTSIDE, MASQUERADED), both, "{case:?}: {}", from.name());
         talks(from, WEB, 80);
         talks(from, UNTOLD, 80);
     }
     // Backends that call themselves, by the node's masquerade.
-    assert_eq!(world.answers(&client.space, OWN, 80), names(&["shop/client"]), "{case:?}: hairpin");
-    assert!(world.answers(&web1.space, WEB, 80).is_subset(&both), "{case:?}: hairpin, now and then");
+    assert_eq!(answers(&client.space, OWN, 80), names(&["shop/client"]), "{case:?}: hairpin");
+    assert!(answers(&web1.space, WEB, 80).is_subset(&both), "{case:?}: hairpin, now and then");
     talks(&client.space, OWN, 80);
     for port in [MASQUERADED, LOCAL] {
-        assert_eq!(world.answers(outside, NODE_OUTSIDE, port), both, "{case:?}: node port {port}");
+        assert_eq!(answers(outside, NODE_OUTSIDE, port), both, "{case:?}: node port {port}");
         talks(outside, NODE_OUTSIDE, port);
     }
     // Pods are masqueraded on their way out, or no answer would find back.
-    assert_eq!(world.answers(&client.space, OUTSIDE, 8080), names(&["outside"]), "{case:?}: masquerade");
+    assert_eq!(answers(&client.space, OUTSIDE, 8080), names(&["outside"]), "{case:?}: masquerade");
     talks(&guest.space, OUTSIDE, 8080);
     assert_eq!(reach(&client.space, web1.v4, 8080), Reach::Connected, "{case:?}: the pod itself");
 }
@@ -240,7 +240,7 @@ fn egress_is_judged(world: &World, gateway: &Gateway) {
     gateway.apply(&to(&format!("{range}, {{podSelector: {{matchLabels: {{tier: web}}}}}}")));
     assert_eq!(reach(client, UNTOLD, 80), Reach::Connected, "both");
     talks(client, UNTOLD, 80);
-    assert_eq!(world.answers(client, WEB, 80), names(&["shop/web1", "shop/web2"]), "both");
+    assert_eq!(answers(client, WEB, 80), names(&["shop/web1", "shop/web2"]), "both");
     gateway.apply(&to(&format!("{{ipBlock: {{cidr: {OUTSIDE}/32}}}}")));
     assert_eq!(reach(client, OUTSIDE, 8080), Reach::Connected, "masqueraded after it was judged");
 }
