@@ -43,7 +43,9 @@ pub fn replay(folder: &str, all: &Count) {
     let (talks, count) = (BTreeMap::new(), Count::default());
     let mut replay = Replay { name: unique("t"), folder, transcript, talks, count };
     replay.up(&[]);
-    steps.iter().for_each(|step| replay.step(step));
+    for step in &steps {
+        replay.step(step);
+    }
     assert_eq!(&replay.count, all);
 }
 
@@ -75,7 +77,9 @@ impl Replay {
         }
         if !step.node.is_empty() {
             let node = Space::open(&format!("pg-{}-node", self.name));
-            step.node.iter().for_each(|line| drop(node.sh(line)));
+            for line in &step.node {
+                node.sh(line);
+            }
         }
         for open in &step.open {
             self.talks.insert(open.name.clone(), Talk::open(&self.name, open));
