@@ -74,9 +74,10 @@ fn script(entries: &[Entry], files: &[(String, String)]) -> String {
     }
     for entry in entries {
         let command = &entry.command;
-        let _ = match entry.stays() {
-            true => writeln!(script, "timeout 2 {command} </dev/null || true"),
-            false => writeln!(script, "{command}"),
+        let _ = if entry.stays() {
+            writeln!(script, "timeout 2 {command} </dev/null || true")
+        } else {
+            writeln!(script, "{command}")
         };
         let _ = writeln!(script, "echo \"{MARK} $?\"");
         if command.starts_with("sed ") {
