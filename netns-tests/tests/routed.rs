@@ -9,7 +9,7 @@ use podgate_netns_tests::manifest::{deny_ingress, policy};
 use podgate_netns_tests::pod::parse_mac;
 use podgate_netns_tests::program::PATIENCE;
 use podgate_netns_tests::traffic::{
-    ALLOWED_WITHIN, Conversation, DENIED_AFTER, Iperf, IperfServer, Load, Reach, Server, Sink, Spinner,
+    ALLOWED_WITHIN, Conversation, DENIED_AFTER, Iperf, IperfServer, Load, Presser, Reach, Server, Sink,
     ask_udp, ping, reach, reach_within,
 };
 use podgate_netns_tests::{Footprint, Gateway, RoutedNode, Space, Turn, wait_until};
@@ -190,7 +190,7 @@ fn not_one_datagram_passes_before_the_guard() {
         let from = Ipv4Addr::new(10, 44, 99, round);
         let to = |to_mac| Route { from_mac: mac, to_mac, from: from.into(), to: RoutedNode::V4.into() };
         let frames = vec![to(to_mac).udp(4000, 4001, b"first"), to(BROADCAST).udp(4000, 4001, b"first")];
-        let spinner = Spinner::start(&space, "eth0", frames);
+        let spinner = Presser::start(&space, "eth0", frames);
         space.sh(&format!("ip link set {port} netns {} up", node.space.name()));
         wait_until("it is guarded, and has spoken on", ALLOWED_WITHIN, || {
             gateway.instance.status().ports.iter().any(|found| found.device == port && found.lifted > 1000)
