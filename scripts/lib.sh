@@ -18,7 +18,10 @@ readonly packages_test=(dnsutils ethtool iptables iperf3 tcpdump netsniff-ng con
 # To build the API server that the tests run (scripts/apiserver).
 readonly packages_apiserver=(golang-go)
 # What the manifests of deploy/ are rendered with: kustomize is in kubectl, helm is made of these libraries.
-readonly packages_deploy=(kubernetes-client golang-go golang-github-masterminds-sprig-dev golang-github-xeipuuv-gojsonschema-dev golang-k8s-sigs-yaml-dev)
+packages_deploy=(golang-go golang-github-masterminds-sprig-dev golang-github-xeipuuv-gojsonschema-dev golang-k8s-sigs-yaml-dev)
+# kubectl may be there from elsewhere; the package would overwrite it, and is refused.
+command -v kubectl >/dev/null || packages_deploy+=(kubernetes-client)
+readonly packages_deploy
 
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ] && [ "${TERM:-dumb}" != dumb ]; then
     bold=$'\e[1m' dim=$'\e[2m' green=$'\e[32m' red=$'\e[31m' plain=$'\e[0m'

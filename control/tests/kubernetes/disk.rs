@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use podgate_control::source::StateOrigin;
+use podgate_control::source::{SourceStatus, StateOrigin};
 
 use crate::fixture::{Api, NAMESPACES, PODS, names, pod};
 
@@ -30,7 +30,7 @@ async fn a_restart_while_the_server_is_away_uses_what_was_kept() {
     api.put(PODS, pod("b", "web"));
     api.serve().await;
     again.until("b is there", |cluster| names(cluster) == ["a", "b"]).await;
-    again.until_status("it is live", |now| now.is_current()).await;
+    again.until_status("it is live", SourceStatus::is_current).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! A server that is away, or says no.
 
-use podgate_control::source::StateOrigin;
+use podgate_control::source::{SourceStatus, StateOrigin};
 
 use crate::fixture::{Api, PODS, POLICIES, names, pod};
 
@@ -17,7 +17,7 @@ async fn a_server_that_is_away_at_the_start_is_waited_for() {
     assert!(status.away.iter().all(|away| !away.was_read && away.error.contains("refused")), "{status:#?}");
     api.serve().await;
     assert_eq!(names(&following.next().await.cluster), ["a"]);
-    following.until_status("all is current", |status| status.is_current()).await;
+    following.until_status("all is current", SourceStatus::is_current).await;
 }
 
 #[tokio::test]
@@ -38,7 +38,7 @@ async fn a_server_that_goes_away_leaves_what_was_read_in_force() {
     api.compact(PODS, false);
     api.serve().await;
     following.until("b is there, a is not", |cluster| names(cluster) == ["b"]).await;
-    following.until_status("all is current", |status| status.is_current()).await;
+    following.until_status("all is current", SourceStatus::is_current).await;
 }
 
 #[tokio::test]

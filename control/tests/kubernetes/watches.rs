@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use podgate_control::source::KubernetesOptions;
+use podgate_control::source::{KubernetesOptions, SourceStatus};
 
 use crate::fixture::{Api, NAMESPACES, PODS, POLICIES, app, names, pod, policy};
 use serde_json::json;
@@ -22,7 +22,7 @@ async fn nothing_is_passed_on_while_the_initial_list_of_one_kind_is_slow() {
     api.release(POLICIES);
     let loaded = following.next().await;
     assert_eq!((names(&loaded.cluster), loaded.cluster.policies().len()), (vec!["a"], 1));
-    let status = following.until_status("all is current", |status| status.is_current()).await;
+    let status = following.until_status("all is current", SourceStatus::is_current).await;
     assert!(status.last_contact_seconds.is_some());
 }
 
