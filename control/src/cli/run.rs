@@ -17,6 +17,7 @@ use crate::source::Workloads;
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("source").required(true),
+    group = ArgGroup::new("where").required(true).multiple(true),
     after_help = "Examples:\n  podgate run --bridge cni0 --kubernetes\n  \
     podgate run --bridge cni0 --kubeconfig /etc/podgate/kubeconfig --node \"$HOSTNAME\"\n  \
     podgate run --bridge cni0 --manifests /etc/podgate/manifests --cpus 1\n  \
@@ -31,11 +32,11 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "FILE", env = "PODGATE_CONFIG")]
     config: Option<PathBuf>,
     /// The bridge whose ports are guarded.
-    #[arg(long, value_name = "DEVICE", env = "PODGATE_BRIDGE", required_unless_present = "routed")]
+    #[arg(long, value_name = "DEVICE", env = "PODGATE_BRIDGE", group = "where")]
     bridge: Option<String>,
     /// Veths that lead to pods and are ports of no bridge, as the CNI plugin ptp makes them: a name, or how names
     /// begin and a '*'. No other veth may have such a name.
-    #[arg(long, value_name = "PATTERN", env = "PODGATE_ROUTED")]
+    #[arg(long, value_name = "PATTERN", env = "PODGATE_ROUTED", group = "where")]
     routed: Option<DevicePattern>,
     /// A file or directory of Kubernetes manifests, watched; may be given again.
     #[arg(long, group = "source", value_name = "PATH", env = "PODGATE_MANIFESTS")]
