@@ -190,7 +190,7 @@ impl FlowState {
 
     /// Whether the flow is over and is only remembered for stragglers.
     #[inline]
-    pub(crate) const fn is_finished(self) -> bool {
+    pub const fn is_finished(self) -> bool {
         matches!(
             self,
             Self::Tcp(TcpState::TimeWait | TcpState::Close) | Self::Sctp(SctpState::Closed) | Self::Denied

@@ -98,9 +98,10 @@ impl Attachments {
         self.known.values().find(|attachment| attachment.device_index == device)
     }
 
-    /// The pod behind that device, as told.
-    pub(super) fn pod_at(&self, device: u32) -> Option<ObjectKey> {
-        self.at(device)?.pod.as_ref()?.parse().ok()
+    /// The pod behind the device of that number and name, as told.
+    pub(super) fn pod_at(&self, device: u32, name: &str) -> Option<ObjectKey> {
+        let told = self.at(device).filter(|told| told.device == name)?;
+        told.pod.as_ref()?.parse().ok()
     }
 
     /// `cluster`, in which pods whose object says no address yet have those that the runtime gave them: it
@@ -206,9 +207,9 @@ mod tests {
         assert_eq!(all(&attachments), ["d", "a"]);
         assert_eq!(attachments.forget_gone(|device| device == 1), 1);
         assert_eq!(all(&attachments), ["a"]);
-        assert_eq!(attachments.pod_at(1), None);
+        assert_eq!(attachments.pod_at(1, "veth1"), None);
         attachments.put(attachment("n", "e", Some("x/e"), 1));
-        assert_eq!((all(&attachments), attachments.pod_at(1)), (vec!["e"], "x/e".parse().ok()));
+        assert_eq!((all(&attachments), attachments.pod_at(1, "veth1")), (vec!["e"], "x/e".parse().ok()));
     }
 
     #[test]
@@ -253,7 +254,8 @@ mod tests {
         before.forget_gone(|device| device == 1);
         let after = Attachments::open(&paths);
         assert_eq!(after.known, before.known);
-        assert_eq!(after.pod_at(1), Some("x/a".parse().unwrap()));
+        assert_eq!(after.pod_at(1, "veth1"), Some("x/a".parse().unwrap()));
+        assert_eq!(after.pod_at(1, "veth7"), None, "another device by that number");
         fs::write(paths.home(), "2 cni0\n").unwrap();
         assert!(Attachments::open(&paths).known.is_empty());
         fs::write(paths.attachments(), "{").unwrap();

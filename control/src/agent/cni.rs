@@ -80,9 +80,10 @@ pub(super) async fn answer(
 ) {
     let since = worker::now();
     let (mut changed, mut guarded) = (false, Vec::new());
-    let mut next = Some(first);
+    let mut first = Some(first);
     for _ in 0..AT_ONCE {
-        let Some(Asked { question, answer }) = next.take() else { break };
+        let next = first.take().or_else(|| visitors.0.try_recv().ok());
+        let Some(Asked { question, answer }) = next else { break };
         match question {
             Question::Add(attachment) => match follow.look_at(gateway, attachment.device_index).await {
                 Ok((end, more)) => {
@@ -99,7 +100,6 @@ pub(super) async fn answer(
                 drop(answer.send(answered));
             }
         }
-        next = visitors.0.try_recv().ok();
     }
     if !guarded.is_empty() {
         // A pod starts when the fence lets it pass, too.
@@ -131,7 +131,7 @@ impl Gateway {
         let mut state = self.state();
         let state = &mut *state;
         let is_news = state.attachments.at(attachment.device_index) != Some(&attachment);
-        let index = attachment.device_index;
+        let (index, device) = (attachment.device_index, attachment.device.clone());
         if is_news {
             tracing::info!(
                 device = attachment.device,
@@ -141,7 +141,7 @@ impl Gateway {
             );
             state.attachments.put(attachment);
         }
-        if let Some(pod) = state.attachments.pod_at(index) {
+        if let Some(pod) = state.attachments.pod_at(index, &device) {
             state.ports.tell(index, pod);
         }
         is_news

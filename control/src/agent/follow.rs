@@ -73,27 +73,38 @@ impl<'a> Follow<'a> {
     /// force anew.
     pub(super) async fn on(&mut self, gateway: &Gateway, first: Event, monitor: &mut Monitor) -> bool {
         let (mut changed, mut addresses) = (false, false);
-        let mut event = Some(first);
+        let mut first = Some(first);
         for _ in 0..AT_ONCE {
-            match event {
+            match first.take().or_else(|| monitor.waiting()) {
                 Some(Event::Appeared(link) | Event::Changed { now: link, .. }) if self.is_port(&link) => {
                     changed |= self.guard(gateway, &link).await;
                 }
                 Some(Event::Removed(link)) => changed |= self.let_go(gateway, link.index, false).await,
                 Some(Event::Appeared(link) | Event::Changed { now: link, .. }) => {
-                    changed |= self.let_go(gateway, link.index, true).await;
+                    changed |= self.let_go_unless_port(gateway, link.index).await;
                 }
                 Some(Event::AddressesChanged { .. }) => addresses = true,
                 Some(Event::Synced) => {}
                 None => break,
             }
-            event = monitor.waiting();
         }
         if addresses {
             changed |= self.read_addresses(gateway).await;
         }
         self.settle_fence(gateway).await;
         changed
+    }
+
+    /// A device that was no port when the event was made. By now it may be one, and guarded: a runtime that asks
+    /// for it is answered before events that wait.
+    async fn let_go_unless_port(&mut self, gateway: &Gateway, index: u32) -> bool {
+        if gateway.guarded().contains(&index)
+            && let Ok(link) = self.netlink.link(index).await
+            && self.is_port(&link)
+        {
+            return self.guard(gateway, &link).await;
+        }
+        self.let_go(gateway, index, true).await
     }
 
     /// Lets the ports that are guarded by now pass the fence, and no others.

@@ -193,11 +193,12 @@ impl Gateway {
             match ends.iter().find(|end| end.host_index == ifindex) {
                 Some(end) => {
                     let device = state.ports.insert(id, end, None).device.clone();
-                    let kept = || state.bindings.behind(ifindex, &end.host_name);
-                    if let Some(pod) = state.owners.behind(ifindex).or_else(kept) {
+                    // These know the device's name too: a number may be another device's by now.
+                    let kept = state.bindings.behind(ifindex, &end.host_name);
+                    if let Some(pod) = kept.or_else(|| state.owners.behind(ifindex)) {
                         state.ports.was_of(ifindex, pod);
                     }
-                    if let Some(pod) = state.attachments.pod_at(ifindex) {
+                    if let Some(pod) = state.attachments.pod_at(ifindex, &end.host_name) {
                         state.ports.tell(ifindex, pod);
                     }
                     state.steering.guard(id, &device)?;
@@ -232,7 +233,7 @@ impl Gateway {
                     state.ports.remove(end.host_index);
                     return Err(error);
                 }
-                if let Some(pod) = state.attachments.pod_at(end.host_index) {
+                if let Some(pod) = state.attachments.pod_at(end.host_index, &end.host_name) {
                     state.ports.tell(end.host_index, pod);
                 }
                 tracing::info!(device = end.host_name, port = id.number(), "guarding");

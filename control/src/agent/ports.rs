@@ -106,10 +106,11 @@ impl Port {
         self.told.as_ref().is_none_or(|told| told == pod)
     }
 
-    /// Whether it is known to be another pod's than `pod`: one that is still in the manifests, ended or
+    /// Whether it is known to be another pod's than `pod`, which the runtime has not told: one that is still in the manifests, ended or
     /// not. An address may be given to the next pod before the device of the one that had it is gone.
     fn is_anothers(&self, pod: &ObjectKey, cluster: &Cluster) -> bool {
-        self.former.as_ref().is_some_and(|former| former != pod && cluster.pods().contains_key(former))
+        self.told.as_ref() != Some(pod)
+            && self.former.as_ref().is_some_and(|former| former != pod && cluster.pods().contains_key(former))
     }
 
     fn note_of_strangeness(&self) -> Option<String> {

@@ -198,29 +198,7 @@ async fn guard(
             biased;
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
-            update = feed.next(), if watching => match update {
-                Some(update) => manifests(&gateway, &mut follow, update).await,
-                // The last good policy stays in force, as with manifests that cannot be read.
-                None => {
-                    watching = false;
-                    let told = "changes of policy are no longer followed; restart podgate to read them again";
-                    gateway.set_alarms("manifests", vec![told.into()]);
-                }
-            },
-            Some(asked) = visitors.next() => {
-                cni::answer(&gateway, &mut follow, asked, &mut visitors).await;
-                gateway.set_alarms("ports", follow.alarms());
-            }
-            event = monitor.next() => match event {
-                Some(event) => {
-                    let changed = now();
-                    if follow.on(&gateway, event, &mut monitor).await {
-                        put_in_force(&gateway, changed);
-                    }
-                    gateway.set_alarms("ports", follow.alarms());
-                }
-                None => break Err(RunError::MonitorEnded),
-            },
+            // What has its time comes before what may come without end.
             _ = events.tick() => gateway.drain_events(),
             _ = fence_looks.tick() => gateway.look_at_fence().await,
             _ = verify.tick() => {
@@ -244,6 +222,29 @@ async fn guard(
                 gateway.set_alarms("ports", follow.alarms());
             }
             () = &mut server => {}
+            update = feed.next(), if watching => match update {
+                Some(update) => manifests(&gateway, &mut follow, update).await,
+                // The last good policy stays in force, as with manifests that cannot be read.
+                None => {
+                    watching = false;
+                    let told = "changes of policy are no longer followed; restart podgate to read them again";
+                    gateway.set_alarms("manifests", vec![told.into()]);
+                }
+            },
+            Some(asked) = visitors.next() => {
+                cni::answer(&gateway, &mut follow, asked, &mut visitors).await;
+                gateway.set_alarms("ports", follow.alarms());
+            }
+            event = monitor.next() => match event {
+                Some(event) => {
+                    let changed = now();
+                    if follow.on(&gateway, event, &mut monitor).await {
+                        put_in_force(&gateway, changed);
+                    }
+                    gateway.set_alarms("ports", follow.alarms());
+                }
+                None => break Err(RunError::MonitorEnded),
+            },
         }
     };
     for (worker, report) in gateway.stop_workers().iter().enumerate() {
@@ -255,7 +256,7 @@ async fn guard(
     if ended.is_ok() && on_exit == OnExit::Hold {
         gateway.leave_flows(paths);
     }
-    if on_exit == OnExit::Detach {
+    if ended.is_ok() && on_exit == OnExit::Detach {
         follow.give_back().await;
     }
     gateway.drain_events();

@@ -103,12 +103,20 @@ impl Gate<'_> {
             // A connection that is over makes way, if it is asked.
             Err(OpenError::Exists(_))
                 if self.flows.find(&packet.tuple).is_none()
+                    && self.makes_way(&choice.translated(packet), now)
                     && self.flows.track(&choice.translated(packet), now) == Track::MayOpen =>
             {
                 open()
             }
             other => other,
         }
+    }
+
+    /// Whether the flow of `packet`, which may be another connection's, is over or gone. It stays as it is.
+    fn makes_way(&self, packet: &Packet, now: Time) -> bool {
+        self.flows
+            .find(&packet.tuple)
+            .is_none_or(|(flow, _)| flow.state.is_finished() || flow.expires_at <= now)
     }
 
     /// The same backend, and another source port than those before.

@@ -100,7 +100,12 @@ fn restore(options: &KubernetesOptions, health: &Health) -> (Store, bool) {
     match saved::read(&options.saved) {
         Ok((head, mut store)) => {
             if head.boot != saved::boot_id() {
-                for node in own_nodes(options, &store) {
+                let mut nodes = own_nodes(options, &store);
+                if nodes.is_empty() {
+                    // The machine may have no address yet: any of them may be this one.
+                    nodes = store.cluster().nodes().keys().cloned().collect();
+                }
+                for node in nodes {
                     store.forget_addresses(&node);
                 }
             }
