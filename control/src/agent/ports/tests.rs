@@ -110,6 +110,16 @@ fn what_the_runtime_has_told_is_believed_above_all() {
 }
 
 #[test]
+fn a_former_pod_does_not_outweigh_what_the_runtime_tells() {
+    let mut table = table(&[end(5, 1)]);
+    // The manifests still have the address at its former pod when the next one's device appears.
+    assert_eq!(bound(&mut table, &cluster(&[("x/a", 1, Phase::Running)])), (is(&[(5, "x/a")]), 0));
+    table.tell(5, "x/b".parse().unwrap());
+    let next = cluster(&[("x/a", 1, Phase::Succeeded), ("x/b", 1, Phase::Running)]);
+    assert_eq!(bound(&mut table, &next), (is(&[(5, "x/b")]), 0));
+}
+
+#[test]
 fn a_number_rests_while_the_snapshot_has_it() {
     let mut table = table(&[]);
     let all: Vec<_> = (1..MAX_PORTS as u32).collect();
