@@ -25,7 +25,10 @@ fn policies_that_are_created_changed_and_deleted_are_obeyed() {
     scene.until_open("shop/web", "the policy is gone");
     let status = gateway.instance.status();
     assert!(status.source.is_current(), "{:#?}", status.source);
-    assert_eq!(status.alarms, [""; 0]);
+    // This API server keeps one address of a pod; the other one is nobody's, and said to be.
+    let others: Vec<_> =
+        status.alarms.iter().filter(|alarm| !alarm.contains("addresses that are not its own: fd")).collect();
+    assert_eq!(others, [""; 0]);
     assert!(status.source.endpoints_fallback, "kube-apiserver 1.20 has EndpointSlices as v1beta1 only");
 }
 
