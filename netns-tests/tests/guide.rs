@@ -106,7 +106,7 @@ fn the_guide_works_as_it_is_printed() {
     let _turn = Turn::shared();
     let guide = fs::read_to_string(repository().join("docs/getting-started-lab.md")).expect("the guide");
     let (entries, files) = read(&guide);
-    assert_eq!((entries.len(), files.len()), (32, 2), "commands and files of the guide");
+    assert_eq!((entries.len(), files.len()), (31, 2), "commands and files of the guide");
     let aside = tempfile::tempdir().expect("a directory");
     let session = aside.path().join("session");
     fs::write(&session, script(&entries, &files)).expect("a file");
