@@ -205,17 +205,11 @@ fn pod(number: u32, namespaces: u32, is_local: bool) -> Pod {
         ("pod-template-hash", format!("{:08x}", number.wrapping_mul(0x9e37_79b9))),
     ]);
     Pod {
-        key: ObjectKey::new(namespace(number % namespaces), format!("p{number}")),
         labels,
         node: Some(if is_local { OWN_NODE } else { "n1" }.to_owned()),
         addresses: vec![address(number).into()],
-        host_network: false,
         phase: Phase::Running,
-        ready: true,
-        terminating: false,
-        hostname: None,
-        subdomain: None,
-        ports: Vec::new(),
+        ..Pod::new(ObjectKey::new(namespace(number % namespaces), format!("p{number}")))
     }
 }
 

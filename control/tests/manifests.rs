@@ -186,7 +186,7 @@ items:
 fn a_pod_is_read_as_far_as_policy_needs_it() {
     let text = "apiVersion: v1
 kind: Pod
-metadata: {name: a, labels: {app: y}, annotations: {x: '1'}}
+metadata: {name: a, uid: 7f-3, labels: {app: y}, annotations: {x: '1'}}
 spec:
   nodeName: n1
   volumes: [{name: v, whatever: [1, 2]}]
@@ -206,24 +206,33 @@ status:
     let port =
         |name: Option<&str>, port, protocol| ContainerPort { name: name.map(str::to_owned), port, protocol };
     let expected = Pod {
-        key: ObjectKey::new("default", "a"),
+        uid: Some("7f-3".to_owned()),
         labels: [("app".to_owned(), "y".to_owned())].into(),
         node: Some("n1".to_owned()),
         addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
-        host_network: false,
         phase: Phase::Running,
-        ready: true,
-        terminating: false,
-        hostname: None,
-        subdomain: None,
         ports: vec![
             port(Some("side"), 2, Protocol::Tcp),
             port(Some("dns"), 53, Protocol::Udp),
             port(None, 80, Protocol::Tcp),
         ],
+        ..Pod::new(ObjectKey::new("default", "a"))
     };
     assert_eq!(*cluster.pods()[&expected.key], expected);
     assert_eq!(cluster.implied_namespaces().collect::<Vec<_>>(), ["default"]);
+}
+
+/// The runtime knows a static pod by the UID that the kubelet gave it, and the API server by that of its mirror.
+#[test]
+fn a_mirror_has_the_uid_of_its_static_pod() {
+    let text = "apiVersion: v1
+kind: Pod
+metadata: {name: a, uid: of-the-mirror, annotations: {kubernetes.io/config.mirror: of-the-pod}}
+";
+    let mut cluster = Cluster::new();
+    read(text).manifests.into_iter().for_each(|manifest| manifest.object.put_into(&mut cluster));
+    let pod = &cluster.pods()[&ObjectKey::new("default", "a")];
+    assert_eq!(pod.uid.as_deref(), Some("of-the-pod"));
 }
 
 #[test]

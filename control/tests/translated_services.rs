@@ -51,7 +51,6 @@ fn pod() -> impl Strategy<Value = Pod> {
         port.prop_map(|(name, port, protocol)| ContainerPort { name: Some(name.to_owned()), port, protocol });
     (key(), labels(), vec(address(), 0..3), any::<(bool, bool, bool)>(), phase, vec(port, 0..3)).prop_map(
         |(key, labels, addresses, (host_network, ready, terminating), phase, ports)| Pod {
-            key,
             labels,
             node: Some("n1".to_owned()),
             addresses: if host_network { Vec::new() } else { addresses },
@@ -59,9 +58,8 @@ fn pod() -> impl Strategy<Value = Pod> {
             phase,
             ready,
             terminating,
-            hostname: None,
-            subdomain: None,
             ports,
+            ..Pod::new(key)
         },
     )
 }
@@ -230,17 +228,10 @@ fn an_address_of_two_leads_nowhere_and_is_told() {
 fn what_has_not_changed_is_not_made_again() {
     let mut cluster = Cluster::new();
     let pod = |key: &str, host: u8| Pod {
-        key: key.parse().unwrap(),
         labels: Labels::from([("app".to_owned(), "web".to_owned())]),
-        node: None,
         addresses: vec![[10, 0, 0, host].into()],
-        host_network: false,
         phase: Phase::Running,
-        ready: true,
-        terminating: false,
-        hostname: None,
-        subdomain: None,
-        ports: Vec::new(),
+        ..Pod::new(key.parse().unwrap())
     };
     for (namespace, host) in [("x", 1), ("y", 2)] {
         cluster.put_service(web(&format!("{namespace}/web"), &format!("10.96.0.{host}")));

@@ -164,17 +164,10 @@ impl Stage {
         let mut cluster = bare();
         for (namespace, name, number) in PODS {
             cluster.put_pod(podgate_control::model::Pod {
-                key: ObjectKey::new(namespace, name),
-                labels: Labels::new(),
                 node: Some("n1".to_owned()),
                 addresses: vec![random::v4(number), random::v6(number)],
-                host_network: false,
                 phase: Phase::Running,
-                ready: true,
-                terminating: false,
-                hostname: None,
-                subdomain: None,
-                ports: Vec::new(),
+                ..podgate_control::model::Pod::new(ObjectKey::new(namespace, name))
             });
         }
         let text = list(&cluster, &Background::default()).to_string();

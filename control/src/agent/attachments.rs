@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::Paths;
 use super::carry::Origin;
 use crate::api::{Attachment, AttachmentName, ValidAttachments};
-use crate::model::{Cluster, ObjectKey, Pod};
+use crate::model::{Cluster, ObjectKey, Pod, PodRef};
 
 /// All attachments that were told and not taken back.
 #[derive(Debug, Default)]
@@ -99,9 +99,8 @@ impl Attachments {
     }
 
     /// The pod behind the device of that number and name, as told.
-    pub(super) fn pod_at(&self, device: u32, name: &str) -> Option<ObjectKey> {
-        let told = self.at(device).filter(|told| told.device == name)?;
-        told.pod.as_ref()?.parse().ok()
+    pub(super) fn pod_at(&self, device: u32, name: &str) -> Option<PodRef> {
+        self.at(device).filter(|told| told.device == name).and_then(pod_of)
     }
 
     /// `cluster`, in which pods whose object says no address yet have those that the runtime gave them: it
@@ -109,15 +108,18 @@ impl Attachments {
     pub(super) fn lend_addresses(&self, cluster: &Arc<Cluster>, node: Option<&str>) -> Arc<Cluster> {
         let mut lent: BTreeMap<ObjectKey, Vec<&Attachment>> = BTreeMap::new();
         for attachment in self.known.values() {
-            let Some(Ok(key)) = attachment.pod.as_ref().map(|pod| pod.parse()) else { continue };
-            lent.entry(key).or_default().push(attachment);
+            let Some(told) = pod_of(attachment) else { continue };
+            // Not to one that has the name of another before it, whose device is still there.
+            if cluster.pods().get(&told.key).is_some_and(|pod| told.is(pod)) {
+                lent.entry(told.key).or_default().push(attachment);
+            }
         }
         let is_here = |pod: &Pod| pod.node.is_none() || node.is_none() || pod.node.as_deref() == node;
         let mut with = None;
         for (key, attachments) in lent {
             // With several, only the API says which addresses are the pod's.
             let [attachment] = attachments[..] else { continue };
-            let Some(pod) = cluster.pods().get(&key) else { continue };
+            let pod = &cluster.pods()[&key];
             if pod.addresses.is_empty() && pod.is_endpoint() && is_here(pod) {
                 let pod = Pod { addresses: attachment.addresses.clone(), ..Pod::clone(pod) };
                 with.get_or_insert_with(|| Cluster::clone(cluster)).put_pod(pod);
@@ -151,10 +153,18 @@ impl Attachments {
     }
 }
 
+/// The pod that it is of, as told.
+pub(super) fn pod_of(attachment: &Attachment) -> Option<PodRef> {
+    let key = attachment.pod.as_ref()?.parse().ok()?;
+    Some(PodRef { key, uid: attachment.uid.clone() })
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
-    use crate::model::{Labels, Phase};
+    use crate::model::Phase;
 
     fn attachment(network: &str, container: &str, pod: Option<&str>, device: u32) -> Attachment {
         Attachment {
@@ -175,19 +185,7 @@ mod tests {
     }
 
     fn pod(key: &str) -> Pod {
-        Pod {
-            key: key.parse().unwrap(),
-            labels: Labels::new(),
-            node: Some("here".into()),
-            addresses: Vec::new(),
-            host_network: false,
-            phase: Phase::Pending,
-            ready: true,
-            terminating: false,
-            hostname: None,
-            subdomain: None,
-            ports: Vec::new(),
-        }
+        Pod { node: Some("here".into()), ..Pod::new(key.parse().unwrap()) }
     }
 
     fn all(attachments: &Attachments) -> Vec<&str> {
@@ -209,7 +207,8 @@ mod tests {
         assert_eq!(all(&attachments), ["a"]);
         assert_eq!(attachments.pod_at(1, "veth1"), None);
         attachments.put(attachment("n", "e", Some("x/e"), 1));
-        assert_eq!((all(&attachments), attachments.pod_at(1, "veth1")), (vec!["e"], "x/e".parse().ok()));
+        let e = PodRef { key: "x/e".parse().unwrap(), uid: None };
+        assert_eq!((all(&attachments), attachments.pod_at(1, "veth1")), (vec!["e"], Some(e)));
     }
 
     #[test]
@@ -243,6 +242,26 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_lent_to_the_pod_that_was_told_and_to_none_of_the_same_name() {
+        let uid = |uid: &str| Some(uid.to_owned());
+        let mut attachments = Attachments::default();
+        // Of a pod that was deleted by force: its device is there for some time yet.
+        attachments.put(Attachment { uid: uid("first"), ..attachment("n", "c1", Some("x/a"), 1) });
+        let lent = |attachments: &Attachments, uid: Option<String>| {
+            let mut cluster = Cluster::new();
+            cluster.put_pod(Pod { uid, ..pod("x/a") });
+            let lent = attachments.lend_addresses(&Arc::new(cluster), Some("here"));
+            lent.pods()[&"x/a".parse().unwrap()].addresses.clone()
+        };
+        assert_eq!(lent(&attachments, uid("first")), [IpAddr::from([10, 0, 0, 1])]);
+        assert_eq!(lent(&attachments, uid("second")), [] as [IpAddr; 0]);
+        assert_eq!(lent(&attachments, None).len(), 1, "nobody says which it is");
+        // The next one's does not make two of it.
+        attachments.put(Attachment { uid: uid("second"), ..attachment("n", "c2", Some("x/a"), 2) });
+        assert_eq!(lent(&attachments, uid("second")), [IpAddr::from([10, 0, 0, 2])]);
+    }
+
+    #[test]
     fn what_was_told_is_there_after_a_restart_in_the_same_place_only() {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths::new(dir.path(), "t");
@@ -254,7 +273,7 @@ mod tests {
         before.forget_gone(|device| device == 1);
         let after = Attachments::open(&paths);
         assert_eq!(after.known, before.known);
-        assert_eq!(after.pod_at(1, "veth1"), Some("x/a".parse().unwrap()));
+        assert_eq!(after.pod_at(1, "veth1").map(|pod| pod.to_string()).as_deref(), Some("x/a"));
         assert_eq!(after.pod_at(1, "veth7"), None, "another device by that number");
         fs::write(paths.home(), "2 cni0\n").unwrap();
         assert!(Attachments::open(&paths).known.is_empty());

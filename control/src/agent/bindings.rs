@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Paths;
 use super::carry::Origin;
-use crate::model::ObjectKey;
+use crate::model::PodRef;
 
 /// A pod, and the name of its device: a number alone may be given anew while no gateway runs.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub(super) struct Behind {
     pub(super) device: String,
     /// `namespace/name`.
     pub(super) pod: String,
+    /// Its UID, where it was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) uid: Option<String>,
 }
 
 /// Pods by ifindex, as last written.
@@ -55,9 +58,9 @@ impl Bindings {
     }
 
     /// The pod that was behind a device.
-    pub(super) fn behind(&self, ifindex: u32, device: &str) -> Option<ObjectKey> {
+    pub(super) fn behind(&self, ifindex: u32, device: &str) -> Option<PodRef> {
         let behind = self.written.get(&ifindex).filter(|behind| behind.device == device)?;
-        behind.pod.parse().ok()
+        Some(PodRef { key: behind.pod.parse().ok()?, uid: behind.uid.clone() })
     }
 
     /// Keeps what is so now, if that is something else.
@@ -93,10 +96,15 @@ mod tests {
         paths.ensure_dir().unwrap();
         fs::write(paths.home(), "1 cni0\n").unwrap();
         let mut before = Bindings::open(&paths);
-        let behind = |device: &str, pod: &str| Behind { device: device.into(), pod: pod.into() };
+        let behind = |device: &str, pod: &str| Behind {
+            device: device.into(),
+            pod: pod.into(),
+            uid: Some("u".into()),
+        };
         before.keep(&paths, BTreeMap::from([(7, behind("veth7", "x/a")), (8, behind("veth8", "nonsense"))]));
         let after = Bindings::open(&paths);
-        assert_eq!(after.behind(7, "veth7"), Some("x/a".parse().unwrap()));
+        let a = PodRef { key: "x/a".parse().unwrap(), uid: Some("u".into()) };
+        assert_eq!(after.behind(7, "veth7"), Some(a));
         assert_eq!(
             [after.behind(8, "veth8"), after.behind(9, "veth9"), after.behind(7, "veth9")],
             [None, None, None]

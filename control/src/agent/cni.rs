@@ -9,12 +9,12 @@ use std::net::IpAddr;
 use podgate_dataplane::worker;
 use tokio::sync::{mpsc, oneshot};
 
+use super::attachments::pod_of;
 use super::follow::{Follow, Unguarded};
 use super::gateway::Gateway;
 use super::ports::Port;
 use super::supervise::put_in_force;
 use crate::api::{Attachment, AttachmentName, CniAnswer, CniRefusal, ValidAttachments};
-use crate::model::ObjectKey;
 use crate::net::{Peer, PodEnd};
 
 /// Questions that may wait; who comes then waits to ask.
@@ -179,23 +179,23 @@ impl Gateway {
             }
             Err(error) => return refused(CniRefusal::NotGuarded, error.to_string()),
         }
-        let told: Option<ObjectKey> = attachment.pod.as_ref().and_then(|pod| pod.parse().ok());
+        let (device, told) = (&attachment.device, pod_of(attachment));
         let bound = port.bound.as_ref().map(|bound| &bound.pod);
-        let says_addresses = |key| state.cluster.pods().get(key).is_some_and(|pod| !pod.addresses.is_empty());
-        match (&told, bound) {
-            (Some(told), Some(bound)) if told != bound => {
-                let reason = format!("{} is taken for pod {bound}, not {told}", attachment.device);
-                refused(CniRefusal::Differs, reason)
+        let there = told.as_ref().and_then(|told| state.cluster.pods().get(&told.key));
+        let reason = match (&told, bound, there) {
+            (Some(told), Some(bound), _) if told.key != bound.key => {
+                format!("{device} is taken for pod {bound}, not {told}")
             }
-            (Some(told), None) if says_addresses(told) => {
-                let reason = format!(
-                    "{} is closed: its addresses are not those that pod {told} has in the API",
-                    attachment.device
-                );
-                refused(CniRefusal::Differs, reason)
+            (Some(told), None, Some(pod)) if told.uid_differs(pod) => format!(
+                "{device} is closed: pod {told} in the API is another one of that name (its UID is {})",
+                pod.uid.as_deref().unwrap_or_default()
+            ),
+            (Some(told), None, Some(pod)) if !pod.addresses.is_empty() => {
+                format!("{device} is closed: its addresses are not those that pod {told} has in the API")
             }
-            _ => guarded(port),
-        }
+            _ => return guarded(port),
+        };
+        refused(CniRefusal::Differs, reason)
     }
 
     /// Why an attachment is not guarded, for the runtime.
@@ -204,12 +204,12 @@ impl Gateway {
         match unguarded {
             Unguarded::Gone => refused(CniRefusal::NotGuarded, format!("{device} is not there any more")),
             Unguarded::NoPort => {
-                let bridge = &self.options.bridge;
                 let reason = format!(
-                    "{device} is no port that the gateway {} guards: it guards the veth ports of {bridge}, but for \
-                     those named by --except. Run a gateway for that network too and name its socket in podgate-cni's \
+                    "{device} is no port that the gateway {} guards: it guards the veths of {}, but for those named \
+                     by --except. Run a gateway for that network too and name its socket in podgate-cni's \
                      entry, or take podgate-cni out of that network's plugins",
-                    self.options.name
+                    self.options.name,
+                    self.options.guards()
                 );
                 refused(CniRefusal::NoPort, reason)
             }
@@ -263,7 +263,7 @@ fn guarded(port: &Port) -> CniAnswer {
     CniAnswer::Guarded {
         device: port.device.name.clone(),
         port: port.id.number(),
-        pod: port.bound.as_ref().map(|bound| bound.pod.to_string()),
+        pod: port.enforced.as_ref().map(|bound| bound.pod.to_string()),
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Follow<'a> {
     scope: Scope,
     /// What is wrong with a port, by ifindex.
     troubles: BTreeMap<u32, Trouble>,
+    /// Addresses have changed, and could not be read.
+    has_unread: bool,
 }
 
 struct Trouble {
@@ -45,7 +47,7 @@ pub(super) enum Unguarded {
 impl<'a> Follow<'a> {
     /// Those of `scope`.
     pub(super) fn new(netlink: &'a Netlink, scope: Scope) -> Self {
-        Self { netlink, scope, troubles: BTreeMap::new() }
+        Self { netlink, scope, troubles: BTreeMap::new(), has_unread: false }
     }
 
     /// The pod's end of every port there is.
@@ -126,12 +128,16 @@ impl<'a> Follow<'a> {
     pub(super) async fn look_again(&mut self, gateway: &Gateway) -> bool {
         let Ok(links) = self.netlink.links().await else { return false };
         let (ports, others): (Vec<_>, Vec<_>) = links.iter().partition(|link| self.is_port(link));
-        let guarded = gateway.guarded();
+        let (guarded, unseen) = (gateway.guarded(), gateway.unseen());
         let mut changed = false;
         for link in ports {
-            if !guarded.contains(&link.index) || self.troubles.contains_key(&link.index) {
+            let index = &link.index;
+            if !guarded.contains(index) || unseen.contains(index) || self.troubles.contains_key(index) {
                 changed |= self.guard(gateway, link).await;
             }
+        }
+        if self.has_unread {
+            changed |= self.read_addresses(gateway).await;
         }
         let gone = |index: &u32| !links.iter().any(|link| link.index == *index);
         changed |= gateway.forget_gone(|index| !gone(&index));
@@ -283,23 +289,34 @@ impl<'a> Follow<'a> {
     }
 
     /// Addresses changed somewhere: this node's, or those at some pod's end.
-    async fn read_addresses(&self, gateway: &Gateway) -> bool {
+    /// What cannot be read is read again.
+    async fn read_addresses(&mut self, gateway: &Gateway) -> bool {
         let mut changed = false;
+        self.has_unread = false;
         match self.netlink.host_addresses().await {
             Ok(addresses) => changed |= gateway.set_node_addresses(addresses),
-            Err(error) => tracing::warn!(%error, "this node's addresses could not be read"),
+            Err(error) => self.unread("this node's addresses could not be read", &error),
         }
         let guarded = gateway.guarded();
-        for end in self.seen_ends().await.unwrap_or_default() {
-            if guarded.contains(&end.host_index) {
-                match gateway.take_up(&end) {
-                    Ok(more) => changed |= more,
-                    Err(error) => tracing::warn!(%error, "a pod's addresses could not be taken over"),
-                }
+        let ends = self.seen_ends().await.unwrap_or_else(|error| {
+            self.unread("the addresses of pods could not be read", &error);
+            Vec::new()
+        });
+        for end in ends.iter().filter(|end| guarded.contains(&end.host_index)) {
+            match gateway.take_up(end) {
+                Ok(more) => changed |= more,
+                Err(error) => self.unread("a pod's addresses could not be taken over", &error),
             }
         }
         gateway.tell_of_strays();
         changed
+    }
+}
+
+impl Follow<'_> {
+    fn unread(&mut self, what: &str, error: &dyn std::error::Error) {
+        tracing::warn!(%error, "{what}");
+        self.has_unread = true;
     }
 }
 

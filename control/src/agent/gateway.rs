@@ -25,7 +25,7 @@ use super::publish_times::PublishTimes;
 use super::revalidate::Revalidation;
 use super::{History, Paths, RunOptions};
 use crate::compile::{CompileError, Compiler, Limits, Locality, PortAssignment, Settings, Sizes, Work};
-use crate::model::Cluster;
+use crate::model::{Cluster, PodRef};
 use crate::net::{MarkRule, PodEnd};
 use crate::service::{ServiceMode, ServiceNote, Translator};
 use crate::source::{Background, Loaded, SourceHandle, SourceStatus};
@@ -195,7 +195,8 @@ impl Gateway {
                     let device = state.ports.insert(id, end, None).device.clone();
                     // These know the device's name too: a number may be another device's by now.
                     let kept = state.bindings.behind(ifindex, &end.host_name);
-                    if let Some(pod) = kept.or_else(|| state.owners.behind(ifindex)) {
+                    let by_flows = || Some(PodRef { key: state.owners.behind(ifindex)?, uid: None });
+                    if let Some(pod) = kept.or_else(by_flows) {
                         state.ports.was_of(ifindex, pod);
                     }
                     if let Some(pod) = state.attachments.pod_at(ifindex, &end.host_name) {
@@ -264,6 +265,11 @@ impl Gateway {
         self.state().ports.iter().map(|port| port.device.ifindex).collect()
     }
 
+    /// The devices at whose pod's end no address has been seen, by ifindex.
+    pub(super) fn unseen(&self) -> BTreeSet<u32> {
+        self.state().ports.unseen()
+    }
+
     /// Uses other manifests, whose change was noticed at `noticed`, from the next [`Gateway::publish`]
     /// on. Returns the ports that are then to be bound, by ifindex.
     pub(super) fn set_manifests(&self, loaded: Loaded, noticed: Time) -> BTreeSet<u32> {
@@ -323,7 +329,7 @@ impl Gateway {
                 let bound = port.bound.as_ref()?;
                 Some(PortAssignment {
                     port: port.id,
-                    pod: bound.pod.clone(),
+                    pod: bound.pod.key.clone(),
                     mac: bound.mac,
                     addresses: bound.addresses.clone(),
                 })

@@ -54,7 +54,7 @@ impl Gateway {
             state
                 .ports
                 .iter()
-                .any(|port| port.bound.as_ref().is_some_and(|bound| bound.pod.to_string() == pod))
+                .any(|port| port.enforced.as_ref().is_some_and(|bound| bound.pod.to_string() == pod))
         };
         let in_force = state.in_force.as_ref();
         in_force.is_some_and(|found| is_recent(found) && is_late_enough(found)) && wanted.pods().all(is_bound)

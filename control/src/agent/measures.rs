@@ -43,7 +43,7 @@ impl Gateway {
         let mut alarms: BTreeMap<_, _> = SUBJECTS.into_iter().map(|subject| (subject, 0)).collect();
         alarms.extend(state.alarms.iter().map(|(subject, alarms)| (*subject, alarms.len())));
         alarms.insert("source", source.alarms().len());
-        let bound = state.ports.iter().filter(|port| port.bound.is_some()).count() as u64;
+        let bound = state.ports.iter().filter(|port| port.enforced.is_some()).count() as u64;
         let snapshot = state.snapshots.back();
         Measures {
             start_time_seconds: self

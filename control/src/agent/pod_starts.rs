@@ -64,23 +64,15 @@ fn has_address(pod: &Pod) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Labels, Phase};
+    use crate::model::Phase;
 
     fn cluster(pods: &[(&str, bool, Phase)]) -> Cluster {
         let mut cluster = Cluster::new();
         for (key, has_address, phase) in pods {
             cluster.put_pod(Pod {
-                key: key.parse().unwrap(),
-                labels: Labels::new(),
-                node: None,
                 addresses: has_address.then(|| [10, 0, 0, 1].into()).into_iter().collect(),
-                host_network: false,
                 phase: *phase,
-                ready: true,
-                terminating: false,
-                hostname: None,
-                subdomain: None,
-                ports: Vec::new(),
+                ..Pod::new(key.parse().unwrap())
             });
         }
         cluster

@@ -14,7 +14,7 @@ use podgate_flowtable::Time;
 
 use super::bindings::Behind;
 use super::pod_starts::PodStarts;
-use crate::model::{Cluster, ObjectKey};
+use crate::model::{Cluster, ObjectKey, Pod, PodRef};
 use crate::net::PodEnd;
 
 /// A guarded device.
@@ -30,16 +30,19 @@ pub(super) struct Port {
     /// When it came, or got the addresses that it has; `None`: before the start.
     ready: Option<Time>,
     /// The pod it is bound to, or was.
-    former: Option<ObjectKey>,
+    former: Option<PodRef>,
     /// The pod that it is of, as the runtime has told: it is bound to no other.
-    told: Option<ObjectKey>,
+    told: Option<PodRef>,
+    /// As the next snapshot has it.
     pub(super) bound: Option<Bound>,
+    /// As the snapshot in force has it. The one above is not in force where a snapshot could not be made.
+    pub(super) enforced: Option<Bound>,
 }
 
 /// The pod behind a port, as it was when the port was bound.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Bound {
-    pub(super) pod: ObjectKey,
+    pub(super) pod: PodRef,
     pub(super) mac: Mac,
     /// The pod's own addresses, and the link-local ones its device had.
     pub(super) addresses: Vec<IpAddr>,
@@ -92,35 +95,53 @@ impl Port {
     /// Whether the pod it is bound to is there and has no address that it had not then.
     fn stays_bound(&self, cluster: &Cluster) -> bool {
         self.bound.as_ref().is_some_and(|bound| {
-            self.may_be_of(&bound.pod)
-                && cluster.pods().get(&bound.pod).is_some_and(|pod| {
-                    pod.is_live() && pod.addresses.iter().all(|address| bound.addresses.contains(address))
-                })
+            cluster.pods().get(&bound.pod.key).is_some_and(|pod| {
+                bound.pod.is(pod)
+                    && self.may_be_of(pod)
+                    && pod.is_live()
+                    && pod.addresses.iter().all(|address| bound.addresses.contains(address))
+            })
         })
     }
 }
 
 impl Port {
     /// Whether what the runtime has told speaks for that pod, or for none.
-    fn may_be_of(&self, pod: &ObjectKey) -> bool {
-        self.told.as_ref().is_none_or(|told| told == pod)
+    fn may_be_of(&self, pod: &Pod) -> bool {
+        self.told.as_ref().is_none_or(|told| told.is(pod))
     }
 
-    /// Whether it is known to be another pod's than `pod`, which the runtime has not told: one that is still in the manifests, ended or
-    /// not. An address may be given to the next pod before the device of the one that had it is gone.
-    fn is_anothers(&self, pod: &ObjectKey, cluster: &Cluster) -> bool {
-        self.told.as_ref() != Some(pod)
-            && self.former.as_ref().is_some_and(|former| former != pod && cluster.pods().contains_key(former))
+    /// Whether it was that pod's.
+    fn was_of(&self, pod: &Pod) -> bool {
+        self.former.as_ref().is_some_and(|former| former.is(pod))
     }
 
-    fn note_of_strangeness(&self) -> Option<String> {
+    /// Whether it is known to be another pod's than `pod`, which the runtime has not told: one that is still in the
+    /// manifests, ended or not. An address may be given to the next pod before the device of the one that had it
+    /// is gone.
+    fn is_anothers(&self, pod: &Pod, cluster: &Cluster) -> bool {
+        self.told.is_none()
+            && self
+                .former
+                .as_ref()
+                .is_some_and(|former| former.key != pod.key && cluster.pods().contains_key(&former.key))
+    }
+
+    fn note_of_strangeness(&self, cluster: &Cluster) -> Option<String> {
         let seen: Vec<_> = self.seen.iter().filter(|seen| !is_link_local(**seen)).collect();
         let device = &self.device.name;
         if let Some(told) = &self.told {
+            let why = match cluster.pods().get(&told.key) {
+                Some(pod) if told.uid_differs(pod) => format!(
+                    "which is not the pod of that name that there is now (its UID is {}, not {})",
+                    told.uid.as_deref().unwrap_or_default(),
+                    pod.uid.as_deref().unwrap_or_default()
+                ),
+                _ => format!("which the manifests do not know with the address {}", join(&seen)),
+            };
             return Some(format!(
-                "{device}: the runtime has told that it is of pod {told}, which the manifests do not know with the \
-                 address {}; its frames are dropped (unknown-endpoint)",
-                join(&seen)
+                "{device}: the runtime has told that it is of pod {told}, {why}; its frames are dropped \
+                 (unknown-endpoint)"
             ));
         }
         (!seen.is_empty()).then(|| {
@@ -166,28 +187,29 @@ impl PortTable {
         self.next = self.next.max(id.number());
         let device = Device { ifindex: end.host_index, name: end.host_name.clone(), pod_mac: end.peer_mac };
         let (seen_mac, seen) = (end.peer_mac, end.addresses.clone());
-        let port = Port { id, device, seen_mac, seen, ready: now, former: None, told: None, bound: None };
+        let (former, told, bound, enforced) = (None, None, None, None);
+        let port = Port { id, device, seen_mac, seen, ready: now, former, told, bound, enforced };
         self.ports.entry(end.host_index).insert_entry(port).into_mut()
     }
 
     /// The pods that ports are bound to, or were, by ifindex.
     pub(super) fn formers(&self) -> BTreeMap<u32, Behind> {
         let formers = self.ports.iter().filter_map(|(ifindex, port)| {
-            let pod = port.former.as_ref()?.to_string();
-            Some((*ifindex, Behind { device: port.device.name.clone(), pod }))
+            let PodRef { key, uid } = port.former.clone()?;
+            Some((*ifindex, Behind { device: port.device.name.clone(), pod: key.to_string(), uid }))
         });
         formers.collect()
     }
 
     /// A former gateway has had `pod` behind the device.
-    pub(super) fn was_of(&mut self, ifindex: u32, pod: ObjectKey) {
+    pub(super) fn was_of(&mut self, ifindex: u32, pod: PodRef) {
         if let Some(port) = self.ports.get_mut(&ifindex) {
             port.former = Some(pod);
         }
     }
 
     /// The runtime has told that the device is `pod`'s.
-    pub(super) fn tell(&mut self, ifindex: u32, pod: ObjectKey) {
+    pub(super) fn tell(&mut self, ifindex: u32, pod: PodRef) {
         if let Some(port) = self.ports.get_mut(&ifindex) {
             port.told = Some(pod);
         }
@@ -220,6 +242,12 @@ impl PortTable {
         if addresses_changed { Noted::MayBind } else { Noted::Unchanged }
     }
 
+    /// Ports at whose pod's end no address has been seen, by ifindex.
+    pub(super) fn unseen(&self) -> BTreeSet<u32> {
+        let unseen = self.ports.iter().filter(|(_, port)| port.seen.is_empty());
+        unseen.map(|(ifindex, _)| *ifindex).collect()
+    }
+
     /// Ports that are bound to nothing, or will not stay bound to what they are, by ifindex.
     pub(super) fn unsettled(&self, cluster: &Cluster) -> BTreeSet<u32> {
         let unsettled = self.ports.iter().filter(|(_, port)| !port.stays_bound(cluster));
@@ -227,16 +255,16 @@ impl PortTable {
     }
 
     /// The pods that have an address which is seen behind an unbound port, by address.
-    fn claimants<'a>(&self, cluster: &'a Cluster) -> BTreeMap<IpAddr, Vec<&'a ObjectKey>> {
+    fn claimants<'a>(&self, cluster: &'a Cluster) -> BTreeMap<IpAddr, Vec<&'a Pod>> {
         let unbound = self.ports.values().filter(|port| port.bound.is_none());
-        let mut pod_of: BTreeMap<IpAddr, Vec<&ObjectKey>> =
+        let mut pod_of: BTreeMap<IpAddr, Vec<&Pod>> =
             unbound.flat_map(|port| &port.seen).map(|address| (*address, Vec::new())).collect();
         if pod_of.is_empty() {
             return pod_of;
         }
-        for (key, pod) in cluster.pods().iter().filter(|(_, pod)| pod.is_endpoint()) {
+        for pod in cluster.pods().values().filter(|pod| pod.is_endpoint()) {
             for address in &pod.addresses {
-                pod_of.entry(*address).and_modify(|pods| pods.push(key));
+                pod_of.entry(*address).and_modify(|pods| pods.push(pod));
             }
         }
         pod_of
@@ -259,63 +287,67 @@ impl PortTable {
         let bound: BTreeMap<ObjectKey, String> = self
             .ports
             .values()
-            .filter_map(|port| Some((port.bound.as_ref()?.pod.clone(), port.device.name.clone())))
+            .filter_map(|port| Some((port.bound.as_ref()?.pod.key.clone(), port.device.name.clone())))
             .collect();
         let mut notes = Vec::new();
         let mut claims: BTreeMap<ObjectKey, Vec<u32>> = BTreeMap::new();
         for (ifindex, port) in self.ports.iter().filter(|(_, port)| port.bound.is_none()) {
-            let mut pods: Vec<_> = port.seen.iter().filter_map(|seen| pod_of.get(seen)).flatten().collect();
-            pods.retain(|pod| port.may_be_of(pod));
-            pods.sort();
-            pods.dedup();
+            let seen = port.seen.iter().filter_map(|seen| pod_of.get(seen)).flatten().copied();
+            let mut pods: Vec<&Pod> = seen.filter(|pod| port.may_be_of(pod)).collect();
+            pods.sort_by_key(|pod| &pod.key);
+            pods.dedup_by_key(|pod| &pod.key);
             let device = &port.device.name;
             // The one it was keeps it, whatever it has given itself since.
             if pods.len() > 1
-                && let Some(own) = pods.iter().copied().find(|pod| port.former.as_ref() == Some(*pod))
+                && let Some(own) = pods.iter().copied().find(|pod| port.was_of(pod))
             {
                 pods = vec![own];
             }
             match pods[..] {
-                [] => notes.extend(port.note_of_strangeness()),
-                [pod] => match bound.get(*pod) {
+                [] => notes.extend(port.note_of_strangeness(cluster)),
+                [pod] => match bound.get(&pod.key) {
                     Some(other) => notes.push(format!(
-                        "{device} has the addresses of pod {pod}, which is already behind {other}; \
-                         its frames are dropped (unknown-endpoint)"
+                        "{device} has the addresses of pod {}, which is already behind {other}; \
+                         its frames are dropped (unknown-endpoint)",
+                        pod.key
                     )),
                     None if port.is_anothers(pod, cluster) => notes.push(format!(
-                        "{device} has the addresses of pod {pod}, but is the device of {}; its frames are \
-                         dropped (unknown-endpoint)",
+                        "{device} has the addresses of pod {}, but is the device of {}; its frames are dropped \
+                         (unknown-endpoint)",
+                        pod.key,
                         join(port.former.as_slice())
                     )),
-                    None => claims.entry((*pod).clone()).or_default().push(*ifindex),
+                    None => claims.entry(pod.key.clone()).or_default().push(*ifindex),
                 },
-                _ => notes.push(format!(
-                    "{device} has addresses of several pods ({}); its frames are dropped (unknown-endpoint)",
-                    join(&pods)
-                )),
+                _ => {
+                    let keys: Vec<_> = pods.iter().map(|pod| &pod.key).collect();
+                    notes.push(format!(
+                        "{device} has addresses of several pods ({}); its frames are dropped (unknown-endpoint)",
+                        join(&keys)
+                    ));
+                }
             }
         }
-        for (pod, claimants) in claims {
-            let were_its: Vec<_> = claimants
-                .iter()
-                .copied()
-                .filter(|ifindex| self.ports[ifindex].former.as_ref() == Some(&pod))
-                .collect();
+        for (key, claimants) in claims {
+            let pod = &cluster.pods()[&key];
+            let were_its: Vec<_> =
+                claimants.iter().copied().filter(|ifindex| self.ports[ifindex].was_of(pod)).collect();
             let (([ifindex], _) | (_, [ifindex])) = (&claimants[..], &were_its[..]) else {
                 let devices: Vec<_> =
                     claimants.iter().map(|ifindex| &self.ports[ifindex].device.name).collect();
                 notes.push(format!(
-                    "{} have the addresses of pod {pod}, and which of them is its device is not known; their \
+                    "{} have the addresses of pod {key}, and which of them is its device is not known; their \
                      frames are dropped (unknown-endpoint)",
                     join(&devices)
                 ));
                 continue;
             };
             if let Some(port) = self.ports.get_mut(ifindex) {
-                let mut addresses = cluster.pods()[&pod].addresses.clone();
+                let mut addresses = pod.addresses.clone();
                 addresses.extend(port.seen.iter().copied().filter(|seen| is_link_local(*seen)));
-                let waits_since = port.ready.max(starts.named(&pod));
+                let waits_since = port.ready.max(starts.named(&key));
                 let (mac, time_to_policy) = (port.device.pod_mac, None);
+                let pod = PodRef::from(&**pod);
                 port.former = Some(pod.clone());
                 port.bound = Some(Bound { pod, mac, addresses, waits_since, time_to_policy });
             }
@@ -327,11 +359,14 @@ impl PortTable {
     /// what is not in it is free. Returns how long each pod waited that is bound for the first time.
     pub(super) fn in_force(&mut self, is_bound: impl Fn(PortId) -> bool, now: Time) -> Vec<Duration> {
         self.resting.clear();
-        let bound = self.ports.values_mut().filter(|port| is_bound(port.id));
-        let waited = bound.filter_map(|port| {
-            let bound = port.bound.as_mut()?;
-            bound.time_to_policy = Some(now.since(bound.waits_since.take()?));
-            bound.time_to_policy
+        let waited = self.ports.values_mut().filter_map(|port| {
+            let bound = port.bound.as_mut().filter(|_| is_bound(port.id));
+            let waited = bound.and_then(|bound| {
+                bound.time_to_policy = Some(now.since(bound.waits_since.take()?));
+                bound.time_to_policy
+            });
+            port.enforced = port.bound.clone().filter(|_| is_bound(port.id));
+            waited
         });
         waited.collect()
     }

@@ -42,7 +42,7 @@ impl Gateway {
                     (steered, drops, forwarded.sum())
                 };
                 add(&drops);
-                let bound = port.bound.as_ref();
+                let bound = port.enforced.as_ref();
                 PortStatus {
                     device: port.device.name.clone(),
                     port: port.id.number(),

@@ -19,7 +19,7 @@ impl Gateway {
         let named = near_quota(&self.shared.flows, quota, &ports).into_iter().filter_map(|(tag, usage)| {
             let port = state.ports.iter().find(|port| port.id == tag.port)?;
             Some(QuotaUse {
-                pod: port.bound.as_ref().map(|bound| bound.pod.to_string()),
+                pod: port.enforced.as_ref().map(|bound| bound.pod.to_string()),
                 device: port.device.name.clone(),
                 passage: passage_word(tag.passage).into(),
                 flows: usage.flows,

@@ -86,19 +86,7 @@ mod tests {
     }
 
     fn bare(name: &str) -> Pod {
-        Pod {
-            key: ObjectKey::new("x", name),
-            labels: model::Labels::new(),
-            node: None,
-            addresses: Vec::new(),
-            host_network: false,
-            phase: Phase::Running,
-            ready: true,
-            terminating: false,
-            hostname: None,
-            subdomain: None,
-            ports: Vec::new(),
-        }
+        Pod { phase: Phase::Running, ..Pod::new(ObjectKey::new("x", name)) }
     }
 
     #[test]

@@ -154,19 +154,7 @@ mod tests {
     use crate::model::{NAMESPACE_NAME_LABEL, Phase};
 
     fn pod(key: &str) -> Pod {
-        Pod {
-            key: key.parse().unwrap(),
-            labels: Labels::new(),
-            node: None,
-            addresses: Vec::new(),
-            host_network: false,
-            phase: Phase::Running,
-            ready: true,
-            terminating: false,
-            hostname: None,
-            subdomain: None,
-            ports: Vec::new(),
-        }
+        Pod { phase: Phase::Running, ..Pod::new(key.parse().unwrap()) }
     }
 
     #[test]

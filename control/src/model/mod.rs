@@ -29,7 +29,7 @@ pub use cluster::Cluster;
 pub use key::{KeyError, ObjectKey};
 pub use labels::{Labels, Operator, Requirement, Selector};
 pub use object::{NAMESPACE_NAME_LABEL, Namespace, Node};
-pub use pod::{ContainerPort, Phase, Pod, Protocol};
+pub use pod::{ContainerPort, Phase, Pod, PodRef, Protocol};
 pub use policy::{
     NamespaceScope, NetworkPolicy, Peer, Peers, PodPeer, PolicyTypes, PortMatch, PortSpec, Ports, Rule,
 };

@@ -106,6 +106,9 @@ impl Phase {
 pub struct Pod {
     /// Its namespace and name.
     pub key: ObjectKey,
+    /// The UID by which its node's runtime knows it; `None` where nobody says one. Of a static pod, that is not
+    /// the UID of the mirror object that the API server has.
+    pub uid: Option<String>,
     /// Its labels.
     pub labels: Labels,
     /// The node it was bound to.
@@ -128,7 +131,59 @@ pub struct Pod {
     pub ports: Vec<ContainerPort>,
 }
 
+/// One of the pods that have a name, one after another.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct PodRef {
+    /// The name.
+    pub key: ObjectKey,
+    /// The UID, where it is known.
+    pub uid: Option<String>,
+}
+
+impl PodRef {
+    /// Whether it is `pod`, as far as can be told: a UID that is not known differs from none.
+    pub fn is(&self, pod: &Pod) -> bool {
+        self.key == pod.key && !self.uid_differs(pod)
+    }
+
+    /// Whether it is known to be another pod than `pod`, whatever their names are.
+    pub fn uid_differs(&self, pod: &Pod) -> bool {
+        matches!((&self.uid, &pod.uid), (Some(own), Some(uid)) if own != uid)
+    }
+}
+
+impl From<&Pod> for PodRef {
+    fn from(pod: &Pod) -> Self {
+        Self { key: pod.key.clone(), uid: pod.uid.clone() }
+    }
+}
+
+/// Without the UID.
+impl fmt::Display for PodRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.key.fmt(f)
+    }
+}
+
 impl Pod {
+    /// One that nothing is known of but its name: it is pending, and has no address.
+    pub fn new(key: ObjectKey) -> Self {
+        Self {
+            key,
+            uid: None,
+            labels: Labels::new(),
+            node: None,
+            addresses: Vec::new(),
+            host_network: false,
+            phase: Phase::Pending,
+            ready: true,
+            terminating: false,
+            hostname: None,
+            subdomain: None,
+            ports: Vec::new(),
+        }
+    }
+
     /// Whether its addresses are still its own: a finished pod keeps them in its status while
     /// another pod may already have got them. A terminating pod is still live.
     pub fn is_live(&self) -> bool {

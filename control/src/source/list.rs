@@ -63,6 +63,9 @@ fn pod(pod: &Pod, owner: Option<&Owner>) -> Value {
     if let Some(owner) = owner {
         metadata["ownerReferences"] = json!([{"kind": owner.kind, "name": owner.name, "controller": true}]);
     }
+    if let Some(uid) = &pod.uid {
+        metadata["uid"] = json!(uid);
+    }
     let ports = pod.ports.iter().map(|port| {
         let mut item = json!({"containerPort": port.port, "protocol": port.protocol.name()});
         put_name(&mut item, port.name.as_ref());

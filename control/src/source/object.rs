@@ -16,6 +16,8 @@ pub(super) struct Metadata {
     pub(super) name: String,
     pub(super) namespace: String,
     pub(super) labels: Labels,
+    /// Of a mirror object, the UID of the static pod that it tells of: by that one the runtime knows it.
+    pub(super) uid: Option<String>,
     /// Whether it is to be deleted.
     pub(super) terminating: bool,
 }
@@ -62,11 +64,13 @@ pub(super) fn metadata<'a>(
         let namespace = if is_given { reader.field(map, "namespace", read) } else { None };
         reader.field(map, "annotations", check_annotations);
         let labels = reader.field(map, "labels", labels).unwrap_or_default();
+        let uid = reader.field(map, "uid", Reader::text).flatten().filter(|uid| !uid.is_empty());
         let terminating = reader.field(map, "deletionTimestamp", Reader::text).is_some();
         Some(Metadata {
             name: name??,
             namespace: namespace.unwrap_or_else(|| Some("default".to_owned()))?,
             labels,
+            uid: mirrored(map).or(uid).map(str::to_owned),
             terminating,
         })
     });
@@ -99,6 +103,13 @@ pub(super) fn labels<'a>(reader: &mut Reader<'a>, node: &'a Tree) -> Labels {
         labels.insert(key.clone(), value);
     }
     labels
+}
+
+/// The UID of the static pod whose mirror this is. The kubelet runs such a pod from a file, and writes an object
+/// that has a UID of its own (well-known annotations, "kubernetes.io/config.mirror").
+fn mirrored(metadata: &Map) -> Option<&str> {
+    let annotations = metadata.find("annotations")?.as_map()?;
+    annotations.find("kubernetes.io/config.mirror")?.as_text().filter(|uid| !uid.is_empty())
 }
 
 /// Judges annotations, which mean nothing here: what the API server would refuse is refused.
@@ -240,6 +251,7 @@ pub(super) fn pod<'a>(reader: &mut Reader<'a>, object: &'a Map) -> Option<Pod> {
     let metadata = metadata?;
     Some(Pod {
         key: ObjectKey::new(metadata.namespace, metadata.name),
+        uid: metadata.uid,
         labels: metadata.labels,
         node: spec.node,
         addresses: without_repeats(addresses),

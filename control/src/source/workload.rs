@@ -10,7 +10,7 @@ use super::policy::selector;
 use super::reader::Reader;
 use super::syntax;
 use super::tree::{Map, Node, Value};
-use crate::model::{Labels, ObjectKey, Operator, Phase, Pod, Requirement, Selector};
+use crate::model::{Labels, ObjectKey, Operator, Pod, Requirement, Selector};
 
 /// What is made of workloads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -163,17 +163,13 @@ pub(super) fn workload<'a>(reader: &mut Reader<'a>, object: &'a Map, kind: Workl
     let key = ObjectKey::new(metadata.namespace, metadata.name);
     let (labels, spec) = found.template.unwrap_or_default();
     let template = Pod {
-        key: key.clone(),
         labels,
         node: spec.node,
-        addresses: Vec::new(),
         host_network: spec.host_network,
-        phase: Phase::Pending,
-        ready: true,
-        terminating: false,
         hostname: spec.hostname,
         subdomain: found.service.or(spec.subdomain),
         ports: spec.ports,
+        ..Pod::new(key.clone())
     };
     let owner = owner(object);
     Some(Workload {

@@ -270,23 +270,15 @@ pub(super) fn lend(clusters: &mut [&mut Cluster]) -> Vec<ObjectKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Labels, Phase};
+    use crate::model::Phase;
 
     fn cluster(pods: &[(&str, &[&str])]) -> Cluster {
         let mut cluster = Cluster::new();
         for (key, addresses) in pods {
             cluster.put_pod(Pod {
-                key: key.parse().unwrap(),
-                labels: Labels::new(),
-                node: None,
                 addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
-                host_network: false,
                 phase: Phase::Running,
-                ready: true,
-                terminating: false,
-                hostname: None,
-                subdomain: None,
-                ports: Vec::new(),
+                ..Pod::new(key.parse().unwrap())
             });
         }
         cluster

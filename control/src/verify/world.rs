@@ -179,17 +179,13 @@ impl World {
             return Err(WorldError::Refused { what: format!("Pod {key}"), reason });
         }
         self.cluster.put_pod(Pod {
-            key: key.clone(),
             labels: spec.labels.clone(),
             node: spec.node.clone(),
             addresses: spec.ips.clone(),
             host_network: spec.host_network,
             phase,
-            ready: true,
-            terminating: false,
-            hostname: None,
-            subdomain: None,
             ports,
+            ..Pod::new(key.clone())
         });
         Ok(())
     }

@@ -150,21 +150,18 @@ pub fn pod() -> impl Strategy<Value = Pod> {
     let addresses = (option::weighted(0.9, 0..10_u8), option::weighted(0.5, 0..10_u8));
     let phase = phase();
     let node = option::weighted(0.9, select(vec!["n1", "n2", "n3"]));
-    (key, labels(), node, addresses, prop::bool::weighted(0.1), phase, vec(container_port(), 0..4)).prop_map(
-        |((namespace, name), labels, node, (four, six), host_network, phase, ports)| Pod {
-            key: ObjectKey::new(namespace, name),
+    let uid = option::of(select(vec!["u1", "u2"]));
+    (key, uid, labels(), node, addresses, prop::bool::weighted(0.1), phase, vec(container_port(), 0..4))
+        .prop_map(|((namespace, name), uid, labels, node, (four, six), host_network, phase, ports)| Pod {
+            uid: uid.map(str::to_owned),
             labels,
             node: node.map(str::to_owned),
             addresses: four.map(v4).into_iter().chain(six.map(v6)).collect(),
             host_network,
             phase,
-            ready: true,
-            terminating: false,
-            hostname: None,
-            subdomain: None,
             ports,
-        },
-    )
+            ..Pod::new(ObjectKey::new(namespace, name))
+        })
 }
 
 /// A cluster. Some namespaces are implied, some addresses contested, some pods over.

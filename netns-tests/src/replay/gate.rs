@@ -24,17 +24,10 @@ pub fn assert_forwarded(frames: &[Captured], pods: &[(Mac, Vec<IpAddr>); 2]) {
         let key = ObjectKey::new("a", format!("pod{number}"));
         let port = PortId::new(number).expect("a port");
         cluster.put_pod(Pod {
-            key: key.clone(),
-            labels: Labels::new(),
             node: Some("node".to_owned()),
             addresses: addresses.clone(),
-            host_network: false,
             phase: Phase::Running,
-            ready: true,
-            terminating: false,
-            hostname: None,
-            subdomain: None,
-            ports: Vec::new(),
+            ..Pod::new(key.clone())
         });
         assignments.push(PortAssignment { port, pod: key, mac: *mac, addresses: addresses.clone() });
     }

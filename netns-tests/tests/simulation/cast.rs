@@ -179,17 +179,12 @@ fn key(actor: usize) -> ObjectKey {
 fn pod(actor: usize, draw: &mut Draw) -> Pod {
     let port = |name: &str, port, protocol| ContainerPort { name: Some(name.to_owned()), port, protocol };
     Pod {
-        key: key(actor),
         labels: labels(draw),
         node: Some(NODES[usize::from(actor >= LOCAL)].to_owned()),
         addresses: addresses(actor),
-        host_network: false,
         phase: Phase::Running,
-        ready: true,
-        terminating: false,
-        hostname: None,
-        subdomain: None,
         ports: vec![port("web", 80, Protocol::Tcp), port("dns", 53, Protocol::Udp)],
+        ..Pod::new(key(actor))
     }
 }
 

@@ -20,9 +20,10 @@ impl Port {
         let owner = cluster
             .pods()
             .iter()
-            .find(|(key, owner)| *key != pod && owner.is_endpoint() && owner.addresses.contains(first));
+            .find(|(key, owner)| **key != pod.key && owner.is_endpoint() && owner.addresses.contains(first));
         let whose = owner.map_or_else(String::new, |(key, _)| {
-            let behind = table.iter().find(|port| port.bound.as_ref().is_some_and(|bound| bound.pod == *key));
+            let behind =
+                table.iter().find(|port| port.bound.as_ref().is_some_and(|bound| bound.pod.key == *key));
             let where_ = behind.map_or_else(String::new, |port| format!(", behind {}", port.device.name));
             format!(" ({first} is pod {key}'s{where_})")
         });
