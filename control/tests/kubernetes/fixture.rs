@@ -75,6 +75,8 @@ struct Resource {
     refused: Option<u16>,
     gone_as_answer: bool,
     is_held: Option<Arc<Notify>>,
+    /// Lists come in two pages: one object, and the others. What is held is the second.
+    has_pages: bool,
     stalls: bool,
     lists: usize,
     watches: usize,
@@ -193,6 +195,13 @@ impl Api {
     /// Holds answers to lists back until [`Api::release`].
     pub fn hold(&self, path: &str) {
         self.change(path, |resource| resource.is_held = Some(Arc::default()));
+    }
+
+    /// Answers a list with its first object from now on, and holds the page with the others back until
+    /// [`Api::release`].
+    pub fn hold_second_page(&self, path: &str) {
+        self.change(path, |resource| resource.has_pages = true);
+        self.hold(path);
     }
 
     pub fn release(&self, path: &str) {
@@ -352,14 +361,19 @@ async fn answer(
                            "verbs": ["list", "watch"]}]});
         return list.to_string().into_response();
     }
-    let response =
-        if asked.contains_key("watch") { watch(&shared, path, &asked) } else { list(&shared, path).await };
+    let response = if asked.contains_key("watch") {
+        watch(&shared, path, &asked)
+    } else {
+        list(&shared, path, &asked).await
+    };
     shared.asked.notify_waiters();
     response
 }
 
-async fn list(shared: &Shared, path: &str) -> Response {
-    let held = {
+async fn list(shared: &Shared, path: &str, asked: &BTreeMap<String, String>) -> Response {
+    // What the first page was told to be asked for the second by: the key of its last object.
+    let after = asked.get("continue");
+    let (held, has_pages) = {
         let mut known = shared.known.lock().unwrap();
         if path == SLICES && known.has_no_slices {
             return status(404);
@@ -369,15 +383,24 @@ async fn list(shared: &Shared, path: &str) -> Response {
         if let Some(code) = resource.refused {
             return status(code);
         }
-        resource.is_held.clone()
+        (resource.is_held.clone(), resource.has_pages)
     };
-    if let Some(held) = held {
-        held.notified().await;
+    let is_first_of_two = has_pages && after.is_none();
+    if let Some(held) = held.filter(|_| !is_first_of_two) {
+        let released = held.notified();
+        shared.asked.notify_waiters();
+        released.await;
     }
     let known = shared.known.lock().unwrap();
-    let items: Vec<Value> = known.resources[path].objects.values().cloned().collect();
-    let version = known.version.to_string();
-    json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": version}, "items": items})
+    let objects = known.resources[path].objects.iter();
+    let listed = objects.filter(|(key, _)| after.is_none_or(|after| *key > after));
+    let listed: Vec<_> = listed.take(if is_first_of_two { 1 } else { usize::MAX }).collect();
+    let mut metadata = json!({"resourceVersion": known.version.to_string()});
+    if let Some((last, _)) = listed.last().filter(|_| is_first_of_two) {
+        metadata["continue"] = json!(last);
+    }
+    let items: Vec<_> = listed.into_iter().map(|(_, object)| object).collect();
+    json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items})
         .to_string()
         .into_response()
 }

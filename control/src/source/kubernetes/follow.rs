@@ -268,6 +268,8 @@ impl Keeper {
         let changed = match news {
             News::Begun => {
                 self.store.begin(part);
+                // Again: the end of a list before it may have come since.
+                self.health.list_begun(part);
                 false
             }
             News::Listed(object) => {
