@@ -258,11 +258,15 @@ impl Api {
         timeout(LONG, asked).await.unwrap_or_else(|_| panic!("{path}: {:?}", self.asked(path)));
     }
 
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     pub fn options(&self) -> KubernetesOptions {
         let file = self.dir.path().join("kubeconfig");
         let kubeconfig = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "here",
-            "clusters": [{"name": "here", "cluster": {"server": format!("http://{}", self.address)}}],
+            "clusters": [{"name": "here", "cluster": {"server": self.url()}}],
             "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
             "users": [{"name": "me", "user": {"token": "secret"}}],
         });

@@ -97,7 +97,7 @@ impl Follower {
 
 /// What there is on disk, if it can be used.
 fn restore(options: &KubernetesOptions, health: &Health) -> (Store, bool) {
-    match saved::read(&options.saved) {
+    match saved::read(&options.saved, health.server()) {
         Ok((head, mut store)) => {
             if head.boot != saved::boot_id() {
                 let mut nodes = own_nodes(options, &store);
