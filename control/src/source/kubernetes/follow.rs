@@ -100,14 +100,9 @@ fn restore(options: &KubernetesOptions, health: &Health) -> (Store, bool) {
     match saved::read(&options.saved, health.server()) {
         Ok((head, mut store)) => {
             if head.boot != saved::boot_id() {
-                let mut nodes = own_nodes(options, &store);
-                if nodes.is_empty() {
-                    // The machine may have no address yet: any of them may be this one.
-                    nodes = store.cluster().nodes().keys().cloned().collect();
-                }
-                for node in nodes {
-                    store.forget_addresses(&node);
-                }
+                let own = own_nodes(options, &store);
+                // The machine may have no address yet: any node may be this one, even one without an object.
+                store.forget_addresses(|node| own.is_empty() || own.iter().any(|own| own == node));
             }
             let written = SystemTime::UNIX_EPOCH + Duration::from_secs(head.written);
             health.saved(written);
@@ -364,3 +359,6 @@ async fn saved(saving: &mut Option<JoinHandle<Option<Duration>>>) -> Option<Dura
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;
