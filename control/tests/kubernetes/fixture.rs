@@ -58,7 +58,7 @@ struct Known {
     version: u64,
     resources: BTreeMap<&'static str, Resource>,
     has_no_slices: bool,
-    /// Events that were written, and the answer if they are refused.
+    /// Events that somebody wanted to write, and the answer if they are refused.
     events: Vec<Value>,
     refuses_events: Option<u16>,
 }
@@ -218,7 +218,7 @@ impl Api {
         self.known().refuses_events = code;
     }
 
-    /// Waits until so many Events were written.
+    /// Waits until somebody has wanted so many times to write an Event.
     pub async fn until_events(&self, count: usize) -> Vec<Value> {
         let written = async {
             loop {
@@ -276,6 +276,7 @@ impl Api {
             saved: self.saved(),
             node: None,
             silence: KubernetesOptions::SILENCE,
+            spread: Duration::ZERO,
         }
     }
 
@@ -331,21 +332,23 @@ fn versioned(mut object: Value, uid: &Value, version: u64) -> Value {
     object
 }
 
-fn status(code: u16) -> Response {
+fn status(code: u16, reason: &str) -> Response {
     let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
-                      "message": format!("refused with {code}"), "reason": "Test"});
+                      "message": format!("refused with {code}"), "reason": reason});
     (StatusCode::from_u16(code).unwrap(), body.to_string()).into_response()
 }
 
 async fn record(State(shared): State<Arc<Shared>>, Json(event): Json<Value>) -> Response {
-    let refused = {
+    let (refused, is_there) = {
         let mut known = shared.known.lock().unwrap();
+        let is_there = known.events.iter().any(|before| key(before) == key(&event));
         known.events.push(event.clone());
-        known.refuses_events
+        (known.refuses_events, is_there)
     };
     shared.asked.notify_waiters();
     match refused {
-        Some(code) => status(code),
+        Some(code) => status(code, "Test"),
+        None if is_there => status(409, "AlreadyExists"),
         None => (StatusCode::CREATED, event.to_string()).into_response(),
     }
 }
@@ -358,7 +361,7 @@ async fn answer(
     let path = uri.path();
     if path == DISCOVERY {
         if shared.known.lock().unwrap().has_no_slices {
-            return status(404);
+            return status(404, "Test");
         }
         let list = json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "discovery.k8s.io/v1",
             "resources": [{"name": "endpointslices", "singularName": "", "namespaced": true, "kind": "EndpointSlice",
@@ -380,12 +383,12 @@ async fn list(shared: &Shared, path: &str, asked: &BTreeMap<String, String>) -> 
     let (held, has_pages) = {
         let mut known = shared.known.lock().unwrap();
         if path == SLICES && known.has_no_slices {
-            return status(404);
+            return status(404, "Test");
         }
-        let Some(resource) = known.resources.get_mut(path) else { return status(404) };
+        let Some(resource) = known.resources.get_mut(path) else { return status(404, "Test") };
         resource.lists += 1;
         if let Some(code) = resource.refused {
-            return status(code);
+            return status(code, "Test");
         }
         (resource.is_held.clone(), resource.has_pages)
     };
@@ -412,14 +415,14 @@ async fn list(shared: &Shared, path: &str, asked: &BTreeMap<String, String>) -> 
 fn watch(shared: &Shared, path: &str, asked: &BTreeMap<String, String>) -> Response {
     let from: u64 = asked["resourceVersion"].parse().unwrap();
     let known = &mut *shared.known.lock().unwrap();
-    let Some(resource) = known.resources.get_mut(path) else { return status(404) };
+    let Some(resource) = known.resources.get_mut(path) else { return status(404, "Test") };
     resource.watches += 1;
     if let Some(code) = resource.refused {
-        return status(code);
+        return status(code, "Test");
     }
     let is_gone = from < resource.compacted;
     if is_gone && resource.gone_as_answer {
-        return status(410);
+        return status(410, "Test");
     }
     let (sender, lines) = mpsc::unbounded_channel();
     if is_gone {

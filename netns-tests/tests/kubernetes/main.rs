@@ -1,6 +1,7 @@
 //! A gateway whose objects come from a real API server, on live frames.
 
 mod away;
+mod events;
 mod scene;
 mod services;
 mod verdicts;

@@ -162,7 +162,8 @@ async fn run(
     if started.send(Ok(())).is_err() {
         return;
     }
-    tokio::spawn(events::tell(client.clone(), Arc::clone(&health), options.node.clone()));
+    let (node, spread) = (options.node.clone(), options.spread);
+    tokio::spawn(events::tell(client.clone(), Arc::clone(&health), node, spread));
     let mut keeper = Keeper::new(options, health, restored, updates);
     let news = keeper.read_all(&client);
     tokio::select! {

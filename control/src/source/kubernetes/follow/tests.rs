@@ -54,6 +54,7 @@ fn kept(nodes: [&str; 2], node: Option<&str>, was_booted: bool) -> Vec<String> {
         saved: dir.path().join("objects.jsonl"),
         node: node.map(str::to_owned),
         silence: KubernetesOptions::SILENCE,
+        spread: KubernetesOptions::SPREAD,
     };
     Copy::of(&store(nodes), SERVER).write(&options.saved).unwrap();
     if was_booted {
