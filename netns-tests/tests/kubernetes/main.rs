@@ -1,5 +1,6 @@
 //! A gateway whose objects come from a real API server, on live frames.
 
+mod account;
 mod away;
 mod events;
 mod scene;
