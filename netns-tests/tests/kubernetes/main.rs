@@ -2,6 +2,7 @@
 
 mod account;
 mod away;
+mod deploy;
 mod events;
 mod scene;
 mod services;
