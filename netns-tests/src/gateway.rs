@@ -27,6 +27,8 @@ pub struct Gateway {
     /// Where its objects come from.
     source: Vec<String>,
     options: Vec<String>,
+    /// The account that it has as a pod, if it is one.
+    account: Option<PathBuf>,
     child: Option<Child>,
 }
 
@@ -51,9 +53,21 @@ impl Gateway {
 
     /// The same, all but running.
     pub fn prepare_of_api(node: &Node, api: &ApiServer, options: &[&str]) -> Self {
+        Self::prepare_from(node, vec!["--kubeconfig".into(), api.reader().display().to_string()], options)
+    }
+
+    /// All but running, and then as a pod: with the API server's address in its environment and, where a kubelet
+    /// would mount its account, what is in the folder `account`.
+    pub fn prepare_as_pod(node: &Node, account: &Path, options: &[&str]) -> Self {
+        let mut gateway = Self::prepare_from(node, vec!["--kubernetes".into()], options);
+        gateway.account = Some(account.to_owned());
+        gateway
+    }
+
+    fn prepare_from(node: &Node, source: Vec<String>, options: &[&str]) -> Self {
         let mut gateway = Self::prepare(node, "", options);
         let state = gateway.dir.path().join("state");
-        gateway.source = vec!["--kubeconfig".into(), api.reader().display().to_string()];
+        gateway.source = source;
         gateway.source.extend(["--state-dir".into(), state.display().to_string()]);
         gateway
     }
@@ -92,6 +106,7 @@ impl Gateway {
             dir,
             source,
             options: options.iter().map(|&option| option.into()).collect(),
+            account: None,
             child: None,
         };
         gateway.write("cluster.yaml", manifest);
@@ -101,7 +116,10 @@ impl Gateway {
 
     /// The command that runs it.
     pub fn command(&self) -> Command {
-        let mut command = Command::new("nsenter");
+        let mut command = match &self.account {
+            Some(account) => as_pod(account),
+            None => Command::new("nsenter"),
+        };
         command.arg(format!("--net={}", self.node_netns.display())).arg("--").arg(podgate());
         command.arg("run").args(&self.source).args(self.instance.flags()).args(&self.options);
         // A large table would only cost every test the time to make it and to walk through it.
@@ -152,7 +170,7 @@ impl Gateway {
     /// Its process.
     #[track_caller]
     pub fn pid(&self) -> Pid {
-        // nsenter --net executes the program in its own place.
+        // nsenter --net executes the program in its own place, as unshare --mount and the shell do.
         Pid::from_raw(self.child.as_ref().expect("it runs").id().cast_signed())
     }
 
@@ -213,6 +231,19 @@ impl Gateway {
     pub fn drops(&self, pod: &Pod, reason: &str) -> u64 {
         self.instance.drops_of(&pod.key, reason)
     }
+}
+
+/// `nsenter` in a mount namespace of its own, with that account. Its `/var` is an empty one: where the account is
+/// mounted, the machine has nothing.
+fn as_pod(account: &Path) -> Command {
+    const SCRIPT: &str = "set -e; account=$1; at=/var/run/secrets/kubernetes.io/serviceaccount; shift; \
+                          mount -t tmpfs pod /var; mkdir -p $at; mount --bind \"$account\" $at; exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation=private", "sh", "-c", SCRIPT, "sh"]).arg(account).arg("nsenter");
+    command.env_remove("KUBECONFIG");
+    command.env("KUBERNETES_SERVICE_HOST", ApiServer::ADDRESS.ip().to_string());
+    command.env("KUBERNETES_SERVICE_PORT", ApiServer::ADDRESS.port().to_string());
+    command
 }
 
 impl Drop for Gateway {

@@ -91,7 +91,7 @@ pub(super) fn source_state(state: &State, source: &SourceStatus) -> SourceState 
         kind: source.kind,
         synced: is_current && held_back.is_none(),
         last_contact_seconds: source.last_contact_seconds,
-        told: held_back.or_else(|| source.alarms().into_iter().next().filter(|_| !is_current)),
+        told: held_back.or_else(|| source.told()),
     }
 }
 

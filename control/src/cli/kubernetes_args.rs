@@ -41,6 +41,7 @@ impl KubernetesArgs {
             saved: self.state_dir.join(name).join("objects.jsonl"),
             node,
             silence: self.api_silence,
+            spread: KubernetesOptions::SPREAD,
         })
     }
 }

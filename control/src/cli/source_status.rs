@@ -24,6 +24,12 @@ pub(super) fn render(source: &SourceStatus) -> String {
     if source.endpoints_fallback {
         text.push_str("; Services by core/v1 Endpoints: the server has no discovery.k8s.io/v1");
     }
+    if !source.listed_anew.is_empty() {
+        text.push_str(&format!(
+            "\nlisted anew: {}: what was read before is in force until the list is whole",
+            source.listed_anew.join(", ")
+        ));
+    }
     for away in &source.away {
         let since = if away.was_read { "followed" } else { "read" };
         text.push_str(&format!("\nnot {since} for {:.0} s: {}: {}", away.seconds, away.resource, away.error));
@@ -54,6 +60,13 @@ mod tests {
             render(&status),
             "objects from https://10.0.0.1: in force: what was read last; last heard of 7 s ago; Services by core/v1 \
              Endpoints: the server has no discovery.k8s.io/v1\nnot followed for 7 s: pods: refused\n"
+        );
+        let listed_anew = vec!["pods".to_owned()];
+        let status = SourceStatus { away: Vec::new(), endpoints_fallback: false, listed_anew, ..status };
+        assert_eq!(
+            render(&status),
+            "objects from https://10.0.0.1: in force: what was read last; last heard of 7 s ago\nlisted anew: pods: what \
+             was read before is in force until the list is whole\n"
         );
     }
 }

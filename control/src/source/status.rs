@@ -133,9 +133,13 @@ pub struct SourceStatus {
     /// Seconds since anything came from the API server; absent before the first, and for manifests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_contact_seconds: Option<f64>,
-    /// Kinds of objects that cannot be read now. Empty: all is followed as it changes.
+    /// Kinds of objects that cannot be read now.
     #[serde(default)]
     pub away: Vec<Away>,
+    /// Resources that were read before and are being listed anew, as RBAC names them: until a list is whole,
+    /// what was read before is in use. With `away` empty too, all is followed as it changes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listed_anew: Vec<String>,
     /// Whether core/v1 Endpoints are read, because the server has no `discovery.k8s.io/v1`.
     #[serde(default)]
     pub endpoints_fallback: bool,
@@ -150,22 +154,40 @@ pub struct SourceStatus {
 impl SourceStatus {
     /// Whether what is in use is what there is: read in full, and followed.
     pub fn is_current(&self) -> bool {
+        self.is_followed() && self.listed_anew.is_empty()
+    }
+
+    /// Whether it was read in full, and nothing is away.
+    fn is_followed(&self) -> bool {
         self.synced && self.origin == StateOrigin::Live && self.away.is_empty()
     }
 
-    /// What a person should know, a line each.
+    /// Why what is in use may not be what there is, and what is in use then.
+    pub fn told(&self) -> Option<String> {
+        if self.kind != SourceKind::Kubernetes || self.is_current() {
+            return None;
+        }
+        let server = self.server.as_deref().unwrap_or("its address is not known");
+        let used = match self.origin {
+            StateOrigin::Nothing => "nothing passes until it has been read",
+            StateOrigin::Disk => "the last good state, kept on disk, is in force until then",
+            StateOrigin::Live => "what was read last stays in force",
+        };
+        if self.is_followed() {
+            let anew = self.listed_anew.join(", ");
+            return Some(format!(
+                "the Kubernetes API ({server}) is listed anew ({anew}): until then, {used}"
+            ));
+        }
+        let what = if self.away.is_empty() { "has not been read yet" } else { "is not followed" };
+        Some(format!("the Kubernetes API ({server}) {what}: {used}"))
+    }
+
+    /// What a person should know, a line each. That something is listed anew is no alarm: servers ask for it
+    /// now and then.
     pub fn alarms(&self) -> Vec<String> {
         let mut alarms = Vec::new();
-        if self.kind == SourceKind::Kubernetes && !self.is_current() {
-            let server = self.server.as_deref().unwrap_or("its address is not known");
-            let used = match self.origin {
-                StateOrigin::Nothing => "nothing passes until it has been read",
-                StateOrigin::Disk => "the last good state, kept on disk, is in force until then",
-                StateOrigin::Live => "what was read last stays in force",
-            };
-            let what = if self.away.is_empty() { "has not been read yet" } else { "is not followed" };
-            alarms.push(format!("the Kubernetes API ({server}) {what}: {used}"));
-        }
+        alarms.extend(self.told().filter(|_| !self.is_followed()));
         alarms.extend(self.away.iter().map(|away| format!("{}: {}", away.resource, away.error)));
         alarms.extend(self.troubles.iter().map(ToString::to_string));
         if let Some(Saved { path, error: Some(error), .. }) = &self.saved {
@@ -199,8 +221,18 @@ mod tests {
         let alarms = status.alarms();
         assert!(alarms[0].contains("is not followed: the last good state, kept on disk"), "{alarms:?}");
         assert_eq!(alarms[1], "pods: connection refused");
-        let live = SourceStatus { synced: true, origin: StateOrigin::Live, away: Vec::new(), ..status };
-        assert_eq!(live.alarms(), [""; 0]);
+        let mut live = SourceStatus { synced: true, origin: StateOrigin::Live, away: Vec::new(), ..status };
+        assert_eq!((live.alarms(), live.told()), (Vec::new(), None));
+        live.listed_anew.push("pods".into());
+        assert!(!live.is_current());
+        assert_eq!(live.alarms(), [""; 0], "it happens now and then");
+        assert_eq!(
+            live.told().as_deref(),
+            Some(
+                "the Kubernetes API (https://10.0.0.1:6443) is listed anew (pods): until then, what was read last \
+                 stays in force"
+            )
+        );
         let files = SourceStatus::default();
         assert_eq!(files.alarms(), [""; 0], "manifests have alarms of their own");
     }

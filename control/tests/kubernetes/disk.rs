@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use podgate_control::source::{SourceStatus, StateOrigin};
+use podgate_control::source::{KubernetesOptions, SourceStatus, StateOrigin};
 
 use crate::fixture::{Api, NAMESPACES, PODS, names, pod};
 
@@ -76,4 +76,32 @@ async fn a_damaged_copy_is_not_used_and_is_told() {
         status.saved.as_ref().is_some_and(|saved| saved.error.is_none() && saved.age_seconds.is_some())
     };
     following.until_status("it is written anew", mended).await;
+}
+
+#[tokio::test]
+async fn what_another_server_has_told_is_not_used_and_is_told() {
+    let before = Api::start().await;
+    before.put(PODS, pod("theirs", "web"));
+    let mut following = before.follow().await;
+    following.next().await;
+    following.until_status("it is saved", |_| before.saved().exists()).await;
+    drop(following);
+
+    let mut api = Api::away().await;
+    api.put(PODS, pod("ours", "web"));
+    let options = KubernetesOptions { saved: before.saved(), ..api.options() };
+    let mut following = api.follow_with(options).await;
+    let status = following.status();
+    assert_eq!(status.origin, StateOrigin::Nothing);
+    let alarm = status.alarms().into_iter().find(|alarm| alarm.contains("objects.jsonl")).unwrap();
+    for server in [before.url(), api.url()] {
+        assert!(alarm.contains(&server), "{server}: {alarm}");
+    }
+    following.nothing("it may be another cluster's").await;
+    api.serve().await;
+    assert_eq!(names(&following.next().await.cluster), ["ours"]);
+    let is_anew = |status: &SourceStatus| status.saved.as_ref().is_some_and(|saved| saved.error.is_none());
+    following.until_status("it is written anew", is_anew).await;
+    let text = fs::read_to_string(before.saved()).unwrap();
+    assert!(text.contains("\"ours\"") && !text.contains("\"theirs\""), "{text}");
 }

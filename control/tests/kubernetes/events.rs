@@ -1,7 +1,7 @@
 //! Policies that cannot be applied are told as Events.
 
 use podgate_control::source::KubernetesOptions;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::fixture::{Api, POLICIES, policy};
 
@@ -49,4 +49,36 @@ async fn a_server_that_takes_no_events_changes_nothing() {
     api.until_events(1).await;
     api.put(POLICIES, policy("later", &json!({"podSelector": {}})));
     following.until("the next change comes", |cluster| cluster.policies().len() == 2).await;
+}
+
+#[tokio::test]
+async fn all_nodes_share_one_event() {
+    let api = Api::start().await;
+    let bad = |field: &str| json!({"podSelector": {}, field: []});
+    api.put(POLICIES, policy("bad", &bad("egres")));
+    let mut nodes = Vec::new();
+    for node in ["node-1", "node-2"] {
+        let saved = api.dir.path().join(node).join("objects.jsonl");
+        let options = KubernetesOptions { node: Some(node.into()), saved, ..api.options() };
+        nodes.push(api.follow_with(options).await);
+    }
+    let is_of = |event: &Value, of: &str| event["regarding"]["name"] == of;
+    let first = api.until_events(2).await;
+    assert_eq!(first[0]["metadata"]["name"], first[1]["metadata"]["name"]);
+    assert_ne!(first[0]["reportingInstance"], first[1]["reportingInstance"]);
+
+    // Who was second has told it as well: it is not tried again, and the next is told.
+    api.put(POLICIES, policy("worse", &bad("ingres")));
+    let events = api.until_events(4).await;
+    assert_eq!(events.iter().filter(|event| is_of(event, "worse")).count(), 2, "{events:#?}");
+
+    // Bad in another way, which is another Event; mended and bad in the same way, which is not.
+    for (field, count) in [("ingres", 6), ("egres", 8)] {
+        api.put(POLICIES, policy("bad", &bad(field)));
+        let events = api.until_events(count).await;
+        let name = |event: &Value| event["metadata"]["name"].clone();
+        let is_new = |event: &Value| name(event) != name(&first[0]);
+        let last = &events[count - 2..];
+        assert!(last.iter().all(|event| is_of(event, "bad") && is_new(event) == (field == "ingres")));
+    }
 }

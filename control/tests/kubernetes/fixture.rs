@@ -58,7 +58,7 @@ struct Known {
     version: u64,
     resources: BTreeMap<&'static str, Resource>,
     has_no_slices: bool,
-    /// Events that were written, and the answer if they are refused.
+    /// Events that somebody wanted to write, and the answer if they are refused.
     events: Vec<Value>,
     refuses_events: Option<u16>,
 }
@@ -75,6 +75,8 @@ struct Resource {
     refused: Option<u16>,
     gone_as_answer: bool,
     is_held: Option<Arc<Notify>>,
+    /// Lists come in two pages: one object, and the others. What is held is the second.
+    has_pages: bool,
     stalls: bool,
     lists: usize,
     watches: usize,
@@ -195,6 +197,13 @@ impl Api {
         self.change(path, |resource| resource.is_held = Some(Arc::default()));
     }
 
+    /// Answers a list with its first object from now on, and holds the page with the others back until
+    /// [`Api::release`].
+    pub fn hold_second_page(&self, path: &str) {
+        self.change(path, |resource| resource.has_pages = true);
+        self.hold(path);
+    }
+
     pub fn release(&self, path: &str) {
         self.change(path, |resource| resource.is_held.take().unwrap().notify_waiters());
     }
@@ -209,7 +218,7 @@ impl Api {
         self.known().refuses_events = code;
     }
 
-    /// Waits until so many Events were written.
+    /// Waits until somebody has wanted so many times to write an Event.
     pub async fn until_events(&self, count: usize) -> Vec<Value> {
         let written = async {
             loop {
@@ -249,11 +258,15 @@ impl Api {
         timeout(LONG, asked).await.unwrap_or_else(|_| panic!("{path}: {:?}", self.asked(path)));
     }
 
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     pub fn options(&self) -> KubernetesOptions {
         let file = self.dir.path().join("kubeconfig");
         let kubeconfig = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "here",
-            "clusters": [{"name": "here", "cluster": {"server": format!("http://{}", self.address)}}],
+            "clusters": [{"name": "here", "cluster": {"server": self.url()}}],
             "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
             "users": [{"name": "me", "user": {"token": "secret"}}],
         });
@@ -263,6 +276,7 @@ impl Api {
             saved: self.saved(),
             node: None,
             silence: KubernetesOptions::SILENCE,
+            spread: Duration::ZERO,
         }
     }
 
@@ -318,21 +332,23 @@ fn versioned(mut object: Value, uid: &Value, version: u64) -> Value {
     object
 }
 
-fn status(code: u16) -> Response {
+fn status(code: u16, reason: &str) -> Response {
     let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
-                      "message": format!("refused with {code}"), "reason": "Test"});
+                      "message": format!("refused with {code}"), "reason": reason});
     (StatusCode::from_u16(code).unwrap(), body.to_string()).into_response()
 }
 
 async fn record(State(shared): State<Arc<Shared>>, Json(event): Json<Value>) -> Response {
-    let refused = {
+    let (refused, is_there) = {
         let mut known = shared.known.lock().unwrap();
+        let is_there = known.events.iter().any(|before| key(before) == key(&event));
         known.events.push(event.clone());
-        known.refuses_events
+        (known.refuses_events, is_there)
     };
     shared.asked.notify_waiters();
     match refused {
-        Some(code) => status(code),
+        Some(code) => status(code, "Test"),
+        None if is_there => status(409, "AlreadyExists"),
         None => (StatusCode::CREATED, event.to_string()).into_response(),
     }
 }
@@ -345,39 +361,53 @@ async fn answer(
     let path = uri.path();
     if path == DISCOVERY {
         if shared.known.lock().unwrap().has_no_slices {
-            return status(404);
+            return status(404, "Test");
         }
         let list = json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "discovery.k8s.io/v1",
             "resources": [{"name": "endpointslices", "singularName": "", "namespaced": true, "kind": "EndpointSlice",
                            "verbs": ["list", "watch"]}]});
         return list.to_string().into_response();
     }
-    let response =
-        if asked.contains_key("watch") { watch(&shared, path, &asked) } else { list(&shared, path).await };
+    let response = if asked.contains_key("watch") {
+        watch(&shared, path, &asked)
+    } else {
+        list(&shared, path, &asked).await
+    };
     shared.asked.notify_waiters();
     response
 }
 
-async fn list(shared: &Shared, path: &str) -> Response {
-    let held = {
+async fn list(shared: &Shared, path: &str, asked: &BTreeMap<String, String>) -> Response {
+    // What the first page was told to be asked for the second by: the key of its last object.
+    let after = asked.get("continue");
+    let (held, has_pages) = {
         let mut known = shared.known.lock().unwrap();
         if path == SLICES && known.has_no_slices {
-            return status(404);
+            return status(404, "Test");
         }
-        let Some(resource) = known.resources.get_mut(path) else { return status(404) };
+        let Some(resource) = known.resources.get_mut(path) else { return status(404, "Test") };
         resource.lists += 1;
         if let Some(code) = resource.refused {
-            return status(code);
+            return status(code, "Test");
         }
-        resource.is_held.clone()
+        (resource.is_held.clone(), resource.has_pages)
     };
-    if let Some(held) = held {
-        held.notified().await;
+    let is_first_of_two = has_pages && after.is_none();
+    if let Some(held) = held.filter(|_| !is_first_of_two) {
+        let released = held.notified();
+        shared.asked.notify_waiters();
+        released.await;
     }
     let known = shared.known.lock().unwrap();
-    let items: Vec<Value> = known.resources[path].objects.values().cloned().collect();
-    let version = known.version.to_string();
-    json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": version}, "items": items})
+    let objects = known.resources[path].objects.iter();
+    let listed = objects.filter(|(key, _)| after.is_none_or(|after| *key > after));
+    let listed: Vec<_> = listed.take(if is_first_of_two { 1 } else { usize::MAX }).collect();
+    let mut metadata = json!({"resourceVersion": known.version.to_string()});
+    if let Some((last, _)) = listed.last().filter(|_| is_first_of_two) {
+        metadata["continue"] = json!(last);
+    }
+    let items: Vec<_> = listed.into_iter().map(|(_, object)| object).collect();
+    json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items})
         .to_string()
         .into_response()
 }
@@ -385,14 +415,14 @@ async fn list(shared: &Shared, path: &str) -> Response {
 fn watch(shared: &Shared, path: &str, asked: &BTreeMap<String, String>) -> Response {
     let from: u64 = asked["resourceVersion"].parse().unwrap();
     let known = &mut *shared.known.lock().unwrap();
-    let Some(resource) = known.resources.get_mut(path) else { return status(404) };
+    let Some(resource) = known.resources.get_mut(path) else { return status(404, "Test") };
     resource.watches += 1;
     if let Some(code) = resource.refused {
-        return status(code);
+        return status(code, "Test");
     }
     let is_gone = from < resource.compacted;
     if is_gone && resource.gone_as_answer {
-        return status(410);
+        return status(410, "Test");
     }
     let (sender, lines) = mpsc::unbounded_channel();
     if is_gone {

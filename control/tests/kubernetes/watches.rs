@@ -57,6 +57,38 @@ async fn gone(as_answer: bool) {
 }
 
 #[tokio::test]
+async fn a_list_that_is_not_whole_is_not_what_there_is() {
+    let api = Api::start().await;
+    for name in ["a", "b"] {
+        api.put(PODS, pod(name, "web"));
+    }
+    let mut following = api.follow().await;
+    following.next().await;
+    following.until_status("all is current", SourceStatus::is_current).await;
+    api.until_asked(PODS, 1, 1).await;
+    api.hold_second_page(PODS);
+    api.refuse(PODS, Some(503));
+    api.break_off(PODS, "");
+    api.remove(PODS, "x/b");
+    api.put(PODS, pod("c", "web"));
+    api.compact(PODS, true);
+    api.refuse(PODS, None);
+    // One page has come by the time the next is asked for.
+    api.until_asked(PODS, 3, 1).await;
+    let status = following.status();
+    assert_eq!((&status.away[..], &status.listed_anew[..]), (&[][..], &["pods".to_owned()][..]));
+    assert!(status.synced && !status.is_current());
+    let told = status.told().unwrap();
+    assert!(told.contains("is listed anew (pods): until then, what was read last stays in force"), "{told}");
+    assert_eq!(status.alarms(), [""; 0]);
+    following.nothing("half a list is none").await;
+    api.release(PODS);
+    following.until("b is gone and c is there", |cluster| names(cluster) == ["a", "c"]).await;
+    let status = following.until_status("all is current", SourceStatus::is_current).await;
+    assert_eq!(status.listed_anew, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_watch_dropped_in_the_middle_of_a_line_misses_nothing() {
     let api = Api::start().await;
     api.put(PODS, pod("a", "web"));

@@ -25,15 +25,19 @@ pub struct Client {
 
 struct Question {
     method: &'static str,
+    /// Of the body.
+    kind: &'static str,
     path: String,
     body: Option<Value>,
     answer: Sender<Result<Value, Refusal>>,
 }
 
 /// Why a question was not answered.
-struct Refusal {
-    code: u16,
-    message: String,
+pub struct Refusal {
+    /// The HTTP status; 0 where there was no answer at all.
+    pub code: u16,
+    /// In words.
+    pub message: String,
 }
 
 impl fmt::Debug for Refusal {
@@ -54,8 +58,19 @@ impl Client {
     }
 
     fn try_ask(&self, method: &'static str, path: &str, body: Option<Value>) -> Result<Value, Refusal> {
+        let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        self.try_ask_with(method, kind, path, body)
+    }
+
+    fn try_ask_with(
+        &self,
+        method: &'static str,
+        kind: &'static str,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Value, Refusal> {
         let (answer, answered) = channel();
-        let question = Question { method, path: path.to_owned(), body, answer };
+        let question = Question { method, kind, path: path.to_owned(), body, answer };
         self.questions.as_ref().expect("it lives").send(question).expect("the client's thread");
         answered.recv().expect("the client's thread")
     }
@@ -100,6 +115,26 @@ impl Client {
         }
     }
 
+    /// What is at a path of the API.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Value {
+        self.ask("GET", path, None)
+    }
+
+    /// Puts something new at a path of the API; returns what has become of it.
+    #[track_caller]
+    pub fn create(&self, path: &str, object: Value) -> Value {
+        self.ask("POST", path, Some(object))
+    }
+
+    /// What would become of an object that is applied on the server's side: it takes no field that it does not
+    /// know. Nothing is kept.
+    pub fn try_apply(&self, object: &Value) -> Result<Value, Refusal> {
+        let path = format!("{}?fieldManager=test&force=true&dryRun=All", path_of(object));
+        // JSON is YAML.
+        self.try_ask_with("PATCH", "application/apply-patch+yaml", &path, Some(object.clone()))
+    }
+
     /// Changes an object (`Pod x/a`): what the patch says, and nothing else (RFC 7386).
     #[track_caller]
     pub fn patch(&self, title: &str, patch: Value) {
@@ -130,8 +165,7 @@ fn answer_all(kubeconfig: &Path, mut asked: UnboundedReceiver<Question>) {
         let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
         let client = kube::Client::try_from(config.expect("a kubeconfig")).expect("a client");
-        while let Some(Question { method, path, body, answer }) = asked.recv().await {
-            let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        while let Some(Question { method, kind, path, body, answer }) = asked.recv().await {
             let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
             let request = http::Request::builder().method(method).uri(path).header("Content-Type", kind);
             let result = client.request::<Value>(request.body(body).expect("a request")).await;
@@ -166,6 +200,9 @@ fn path_of_parts(kind: &str, namespace: Option<&str>, name: &str) -> String {
         "Pod" => ("/api/v1", "pods"),
         "Service" => ("/api/v1", "services"),
         "Endpoints" => ("/api/v1", "endpoints"),
+        "ConfigMap" => ("/api/v1", "configmaps"),
+        "ServiceAccount" => ("/api/v1", "serviceaccounts"),
+        "DaemonSet" => ("/apis/apps/v1", "daemonsets"),
         "NetworkPolicy" => ("/apis/networking.k8s.io/v1", "networkpolicies"),
         "EndpointSlice" => ("/apis/discovery.k8s.io/v1", "endpointslices"),
         "ClusterRole" => ("/apis/rbac.authorization.k8s.io/v1", "clusterroles"),

@@ -11,5 +11,5 @@
 mod client;
 mod server;
 
-pub use client::Client;
+pub use client::{Client, Refusal};
 pub use server::ApiServer;

@@ -1,7 +1,7 @@
 //! The API server and its etcd.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::panicking;
@@ -19,7 +19,7 @@ const ETCD_PORT: u16 = 2379;
 const PORT: u16 = 6443;
 /// Who may do everything.
 const ADMIN: &str = "admin-of-the-test";
-/// Who may read what podgate reads.
+/// Who may do what podgate may in a cluster.
 const READER: &str = "podgate-of-the-test";
 
 /// A running API server. Dropping it ends it and its etcd.
@@ -33,8 +33,8 @@ pub struct ApiServer {
 }
 
 impl ApiServer {
-    /// Starts on the loopback of `node`; returns when it is ready, with podgate's account and what it may
-    /// read in place.
+    /// Starts on the loopback of `node`; returns when it is ready, with the role of `deploy/` in place, and an
+    /// account for podgate that has it.
     #[track_caller]
     pub fn start(node: &Space) -> Self {
         let dir = tempfile::Builder::new().prefix("podgate-api-").tempdir().expect("a directory");
@@ -48,7 +48,9 @@ impl ApiServer {
         let etcd = api.spawn("etcd", &api.etcd_arguments());
         Self::wait_for_port(node, ETCD_PORT, api.etcd.insert(etcd));
         api.launch(node);
-        api.client().apply(READ_ONLY);
+        let role = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kustomize/base/clusterrole.yaml");
+        api.client().apply(&fs::read_to_string(role).expect("the role"));
+        api.client().apply(READER_MAY);
         api
     }
 
@@ -94,7 +96,16 @@ impl ApiServer {
         self.client.as_ref().expect("it runs")
     }
 
-    /// A kubeconfig for podgate: it may read what it has to, and nothing else.
+    /// Where it listens, on the node's loopback.
+    pub const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT);
+
+    /// Who vouches for it.
+    pub fn certificate(&self) -> PathBuf {
+        // It has signed its own certificate, and keeps who signed it in the same file.
+        self.path("certs/apiserver.crt")
+    }
+
+    /// A kubeconfig for podgate: it may do what the role of `deploy/` says, and nothing else.
     pub fn reader(&self) -> PathBuf {
         self.kubeconfig("podgate", READER)
     }
@@ -105,10 +116,8 @@ impl ApiServer {
 
     fn kubeconfig(&self, name: &str, token: &str) -> PathBuf {
         let path = self.path(&format!("{name}.kubeconfig"));
-        let server = format!("https://{}", SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)));
-        // It has signed its own certificate, and keeps who signed it in the same file.
-        let cluster =
-            serde_json::json!({"server": server, "certificate-authority": self.path("certs/apiserver.crt")});
+        let server = format!("https://{}", Self::ADDRESS);
+        let cluster = serde_json::json!({"server": server, "certificate-authority": self.certificate()});
         let kubeconfig = serde_json::json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "here",
             "clusters": [{"name": "here", "cluster": cluster}],
@@ -213,19 +222,11 @@ fn assets() -> PathBuf {
     finished.stdout.trim().into()
 }
 
-/// What podgate reads, and nothing else.
-const READ_ONLY: &str = r#"
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: podgate}
-rules:
-- {apiGroups: [""], resources: [namespaces, nodes, pods, services, endpoints], verbs: [get, list, watch]}
-- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [get, list, watch]}
-- {apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [get, list, watch]}
----
+/// podgate's account has the role of `deploy/`, and no other.
+const READER_MAY: &str = "
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
-metadata: {name: podgate}
+metadata: {name: podgate-of-the-test}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: podgate}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: podgate}]
-"#;
+";

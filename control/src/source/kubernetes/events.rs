@@ -1,17 +1,28 @@
 //! Policies that cannot be applied, told where their authors look: as Kubernetes Events.
 //!
-//! What is told is what `podgate status` says of them, once a trouble, by every node. That Events cannot be
-//! written changes nothing else.
+//! What is told is what `podgate status` says of them. Every node has the same to say of the same policy, and all
+//! share one Event: its name follows from the policy and from what is told, whoever is first creates it, and that
+//! it is there already is as good as having written it. Nodes that enforce something else, as a newly started
+//! one that never saw the policy when it was good, share another.
+//!
+//! An Event is never written to again. It says what was found first, when, and by which node; the server forgets
+//! it after a time of its own (an hour, as it comes). A policy that is mended and bad again in the same way within
+//! that time has the Event of the first time still, and no second one: a count would be one of nodes and restarts.
+//! How it is now, `podgate status` says. That Events cannot be written changes nothing else.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::Client;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::PostParams;
+use kube::{Api, Client};
 use tokio::time::{sleep, timeout};
 
 use super::super::{Instead, ObjectTrouble};
+use super::backoff::random;
 use super::health::Health;
 use super::kind::Kind;
 
@@ -19,6 +30,10 @@ use super::kind::Kind;
 const CONTROLLER: &str = "podgate";
 /// What the server takes of a note, in bytes.
 const NOTE_LEN_BYTES: usize = 1024;
+/// What it takes of a name (RFC 1123, as Kubernetes has it).
+const NAME_LEN_BYTES: usize = 253;
+/// What it takes of the name of who reports.
+const REPORTER_LEN_BYTES: usize = 128;
 /// Between two Events: a cluster full of bad policies is no reason to flood its server.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long the server may take for one.
@@ -26,18 +41,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How soon it is tried again.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// Tells policies' troubles as they come, for ever. `node` is who says so.
-pub(super) async fn tell(client: Client, health: Arc<Health>, node: Option<String>) {
-    let reporter = Reporter { controller: CONTROLLER.into(), instance: node.or_else(hostname) };
-    let recorder = Recorder::new(client, reporter);
+/// Tells policies' troubles as they come, for ever, each at a random moment within `spread`. `node` is who says
+/// so.
+pub(super) async fn tell(client: Client, health: Arc<Health>, node: Option<String>, spread: Duration) {
+    let reporter = reporter(node.or_else(hostname));
     let mut told: Vec<ObjectTrouble> = Vec::new();
     let mut is_well = true;
     loop {
-        let troubles = health.troubles_of(Kind::NetworkPolicy);
-        // What was mended and is bad again is told again.
-        told.retain(|trouble| troubles.contains(trouble));
-        let untold: Vec<_> = troubles.into_iter().filter(|trouble| !told.contains(trouble)).collect();
-        let outcome = publish(&recorder, untold, &mut told).await;
+        if !untold(&health, &mut told).is_empty() {
+            // All nodes have heard of it at the same moment.
+            sleep(wait(spread, random())).await;
+        }
+        let outcome = publish(&client, &reporter, untold(&health, &mut told), &mut told).await;
         match outcome {
             Ok(()) => {
                 is_well = true;
@@ -53,37 +68,76 @@ pub(super) async fn tell(client: Client, health: Arc<Health>, node: Option<Strin
     }
 }
 
+/// The troubles that have not been told. What was mended and is bad again is told again.
+fn untold(health: &Health, told: &mut Vec<ObjectTrouble>) -> Vec<ObjectTrouble> {
+    let mut troubles = health.troubles_of(Kind::NetworkPolicy);
+    told.retain(|trouble| troubles.contains(trouble));
+    troubles.retain(|trouble| !told.contains(trouble));
+    troubles
+}
+
+/// How long to wait before telling; `random` is 0 to 1.
+fn wait(spread: Duration, random: f64) -> Duration {
+    spread.mul_f64(random.clamp(0.0, 1.0))
+}
+
 async fn publish(
-    recorder: &Recorder,
+    client: &Client,
+    reporter: &str,
     untold: Vec<ObjectTrouble>,
     told: &mut Vec<ObjectTrouble>,
 ) -> Result<(), String> {
     for trouble in untold {
-        let (event, object) = (event(&trouble), reference(&trouble));
-        let published = timeout(PATIENCE, recorder.publish(&event, &object)).await;
-        published.map_err(|_| "the server does not answer".to_owned())?.map_err(|error| error.to_string())?;
+        let namespace = trouble.namespace.as_deref().unwrap_or_default();
+        let events = Api::namespaced(client.clone(), namespace);
+        let (how, event) = (PostParams::default(), event(&trouble, reporter, Timestamp::now()));
+        let created = timeout(PATIENCE, events.create(&how, &event)).await;
+        match created.map_err(|_| "the server does not answer".to_owned())? {
+            Ok(_) => {}
+            // Another node was first, or this one before a restart.
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+            Err(error) => return Err(error.to_string()),
+        }
         told.push(trouble);
         sleep(PAUSE).await;
     }
     Ok(())
 }
 
-fn event(trouble: &ObjectTrouble) -> Event {
+fn event(trouble: &ObjectTrouble, reporter: &str, now: Timestamp) -> Event {
     let ObjectTrouble { problems, instead, .. } = trouble;
-    let mut note = format!("Not applied: until it is mended, {}. {}", instead.words(), problems.join("; "));
-    note.truncate(note.floor_char_boundary(NOTE_LEN_BYTES));
+    let note = format!("Not applied: until it is mended, {}. {}", instead.words(), problems.join("; "));
     let reason = match instead {
         Instead::LastGood => "LastGoodApplied",
         Instead::Isolated => "PodsIsolated",
         Instead::LeftOut => "LeftOut",
     };
     Event {
-        type_: EventType::Warning,
-        reason: reason.into(),
-        note: Some(note),
-        action: "Apply".into(),
-        secondary: None,
+        metadata: ObjectMeta {
+            name: Some(name(trouble, &note)),
+            namespace: trouble.namespace.clone(),
+            ..ObjectMeta::default()
+        },
+        event_time: Some(MicroTime(now)),
+        reporting_controller: Some(CONTROLLER.into()),
+        reporting_instance: Some(reporter.into()),
+        action: Some("Apply".into()),
+        reason: Some(reason.into()),
+        type_: Some("Warning".into()),
+        regarding: Some(reference(trouble)),
+        note: Some(cut(&note, NOTE_LEN_BYTES).into()),
+        ..Event::default()
     }
+}
+
+/// The same on every node that has the same to say: the policy's name, and a hash of its uid and of all that is
+/// told.
+fn name(trouble: &ObjectTrouble, note: &str) -> String {
+    let uid = trouble.uid.as_deref().unwrap_or_default();
+    let hash = format!("{:08x}", crc32fast::hash(format!("{uid} {note}").as_bytes()));
+    // What is cut off may have ended a word with a sign that no name may have before a dot.
+    let policy = cut(&trouble.name, NAME_LEN_BYTES - 1 - hash.len()).trim_end_matches(['-', '.']);
+    format!("{policy}.{hash}")
 }
 
 fn reference(trouble: &ObjectTrouble) -> ObjectReference {
@@ -97,32 +151,95 @@ fn reference(trouble: &ObjectTrouble) -> ObjectReference {
     }
 }
 
+/// Who reports: the node, or podgate where its name is not known.
+fn reporter(node: Option<String>) -> String {
+    let node = node.unwrap_or_else(|| CONTROLLER.to_owned());
+    cut(&node, REPORTER_LEN_BYTES).to_owned()
+}
+
 fn hostname() -> Option<String> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+fn cut(text: &str, len_bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(len_bytes)]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_long_story_is_cut_to_what_the_server_takes() {
-        let trouble = ObjectTrouble {
+    fn trouble(name: &str, uid: &str, problem: &str) -> ObjectTrouble {
+        ObjectTrouble {
             api_version: "networking.k8s.io/v1".into(),
             kind: "NetworkPolicy".into(),
             namespace: Some("x".into()),
-            name: "p".into(),
-            uid: None,
-            problems: vec!["spec.ingress[0]: ü".repeat(200)],
+            name: name.into(),
+            uid: Some(uid.into()),
+            problems: vec![problem.into()],
             instead: Instead::LastGood,
-        };
-        let event = event(&trouble);
+        }
+    }
+
+    fn name_of(trouble: &ObjectTrouble) -> String {
+        event(trouble, "node-1", Timestamp::UNIX_EPOCH).metadata.name.unwrap()
+    }
+
+    #[test]
+    fn a_long_story_is_cut_to_what_the_server_takes() {
+        let story = "spec.ingress[0]: ü".repeat(200);
+        let event = event(&trouble("p", "u", &story), "node-1", Timestamp::UNIX_EPOCH);
         let note = event.note.unwrap();
         assert!(note.len() <= NOTE_LEN_BYTES && note.len() > NOTE_LEN_BYTES - 4, "{}", note.len());
         assert!(note.starts_with(
             "Not applied: until it is mended, what it said before stays in force. spec.ingress"
         ));
-        assert_eq!(event.reason, "LastGoodApplied");
+        assert_eq!(event.reason.as_deref(), Some("LastGoodApplied"));
+        let reporter = reporter(Some("ü".repeat(100)));
+        assert_eq!(reporter.len(), REPORTER_LEN_BYTES);
+        assert_eq!(super::reporter(None), CONTROLLER);
+    }
+
+    #[test]
+    fn who_has_the_same_to_say_says_it_under_the_same_name() {
+        let one = trouble("p", "u1", "spec.later");
+        // For good: nodes of different versions meet during an update.
+        assert_eq!(name_of(&one), "p.ba4ba5f3");
+        let elsewhere = event(&one, "node-2", Timestamp::from_second(1_700_000_000).unwrap());
+        assert_eq!(elsewhere.metadata.name.unwrap(), name_of(&one), "neither by whom, nor when");
+        let isolated = ObjectTrouble { instead: Instead::Isolated, ..one.clone() };
+        let beyond = |end: &str| trouble("p", "u1", &format!("{}{end}", "long ".repeat(400)));
+        let all = [
+            one,
+            trouble("p", "u2", "spec.later"),
+            trouble("p", "u1", "spec.other"),
+            isolated,
+            beyond("a"),
+            beyond("b"),
+        ];
+        let names: std::collections::BTreeSet<_> = all.iter().map(name_of).collect();
+        assert_eq!(names.len(), all.len(), "{names:?}");
+    }
+
+    #[test]
+    fn a_long_name_is_cut_where_a_name_may_end() {
+        let longest = "a".repeat(NAME_LEN_BYTES);
+        let name = name_of(&trouble(&longest, "u", "spec.later"));
+        assert_eq!(name.len(), NAME_LEN_BYTES);
+        let dashed = format!("{}-.-{}", "a".repeat(241), "b".repeat(9));
+        let name = name_of(&trouble(&dashed, "u", "spec.later"));
+        assert_eq!(name.rsplit_once('.').unwrap().0, "a".repeat(241));
+    }
+
+    #[test]
+    fn the_wait_before_telling_is_bounded() {
+        let spread = Duration::from_secs(5);
+        assert_eq!(wait(spread, 0.0), Duration::ZERO);
+        assert_eq!(wait(spread, 0.5), Duration::from_millis(2500));
+        for _ in 0..100 {
+            assert!(wait(spread, random()) <= spread);
+        }
+        assert_eq!(wait(Duration::ZERO, 1.0), Duration::ZERO);
     }
 }

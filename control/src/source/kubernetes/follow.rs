@@ -97,17 +97,12 @@ impl Follower {
 
 /// What there is on disk, if it can be used.
 fn restore(options: &KubernetesOptions, health: &Health) -> (Store, bool) {
-    match saved::read(&options.saved) {
+    match saved::read(&options.saved, health.server()) {
         Ok((head, mut store)) => {
             if head.boot != saved::boot_id() {
-                let mut nodes = own_nodes(options, &store);
-                if nodes.is_empty() {
-                    // The machine may have no address yet: any of them may be this one.
-                    nodes = store.cluster().nodes().keys().cloned().collect();
-                }
-                for node in nodes {
-                    store.forget_addresses(&node);
-                }
+                let own = own_nodes(options, &store);
+                // The machine may have no address yet: any node may be this one, even one without an object.
+                store.forget_addresses(|node| own.is_empty() || own.iter().any(|own| own == node));
             }
             let written = SystemTime::UNIX_EPOCH + Duration::from_secs(head.written);
             health.saved(written);
@@ -167,7 +162,8 @@ async fn run(
     if started.send(Ok(())).is_err() {
         return;
     }
-    tokio::spawn(events::tell(client.clone(), Arc::clone(&health), options.node.clone()));
+    let (node, spread) = (options.node.clone(), options.spread);
+    tokio::spawn(events::tell(client.clone(), Arc::clone(&health), node, spread));
     let mut keeper = Keeper::new(options, health, restored, updates);
     let news = keeper.read_all(&client);
     tokio::select! {
@@ -268,6 +264,8 @@ impl Keeper {
         let changed = match news {
             News::Begun => {
                 self.store.begin(part);
+                // Again: the end of a list before it may have come since.
+                self.health.list_begun(part);
                 false
             }
             News::Listed(object) => {
@@ -362,3 +360,6 @@ async fn saved(saving: &mut Option<JoinHandle<Option<Duration>>>) -> Option<Dura
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

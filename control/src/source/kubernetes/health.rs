@@ -37,6 +37,8 @@ struct Known {
     /// What happens when a part is tried.
     errors: [Option<String>; Part::ALL.len()],
     was_read: [bool; Part::ALL.len()],
+    /// Whether a list has begun that has not ended.
+    is_listed: [bool; Part::ALL.len()],
     troubles: Vec<ObjectTrouble>,
     saved_at: Option<SystemTime>,
     saved_error: Option<String>,
@@ -104,9 +106,15 @@ impl Health {
         }
     }
 
+    /// A list of a part begins. That its first page has come does not make the part well.
+    pub(super) fn list_begun(&self, part: Part) {
+        self.known().is_listed[part.index()] = true;
+    }
+
     /// A part has been listed in full.
     pub(super) fn listed(&self, part: Part) {
-        self.known().was_read[part.index()] = true;
+        let known = &mut *self.known();
+        (known.was_read[part.index()], known.is_listed[part.index()]) = (true, false);
     }
 
     /// Whether core/v1 Endpoints are read.
@@ -173,12 +181,15 @@ impl Health {
         let since = |millis: u64| elapsed.saturating_sub(Duration::from_millis(millis)).as_secs_f64();
         let contacts = || self.contacts.iter().map(|contact| contact.load(Relaxed));
         let uses_endpoints = self.uses_endpoints.load(Relaxed);
-        let mut away = Vec::new();
+        let (mut away, mut listed_anew) = (Vec::new(), Vec::new());
         for (part, contact) in Part::ALL.into_iter().zip(contacts()) {
+            let is_endpoints = part == Part::Endpoints && uses_endpoints;
+            let kind = if is_endpoints { Kind::Endpoints } else { part.kind() };
+            let (resource, was_read) = (kind.resource(), known.was_read[part.index()]);
+            if was_read && known.is_listed[part.index()] {
+                listed_anew.push(resource.clone());
+            }
             if let Some(error) = &known.errors[part.index()] {
-                let is_endpoints = part == Part::Endpoints && uses_endpoints;
-                let kind = if is_endpoints { Kind::Endpoints } else { part.kind() };
-                let (resource, was_read) = (kind.resource(), known.was_read[part.index()]);
                 away.push(Away { resource, was_read, seconds: since(contact), error: error.clone() });
             }
         }
@@ -189,6 +200,7 @@ impl Health {
             origin: known.origin,
             last_contact_seconds: contacts().max().filter(|last| *last > 0).map(since),
             away,
+            listed_anew,
             endpoints_fallback: uses_endpoints,
             troubles: known.troubles.clone(),
             saved: Some(Saved {
@@ -224,5 +236,29 @@ mod tests {
         health.use_endpoints(true);
         health.failed(Kind::Endpoints, "forbidden".into());
         assert_eq!(health.status().away[0].resource, "endpoints");
+    }
+
+    #[test]
+    fn a_list_that_has_begun_is_told_until_it_is_whole() {
+        let health = Health::new("https://10.0.0.1".into(), "/nowhere".into());
+        for part in Part::ALL {
+            health.list_begun(part);
+        }
+        assert_eq!(health.status().listed_anew, [""; 0], "the first of all is told by `synced`");
+        for part in Part::ALL {
+            health.listed(part);
+        }
+        health.set_origin(StateOrigin::Live);
+        assert!(health.status().is_current());
+
+        health.failed(Kind::Pod, "410 too old".into());
+        health.list_begun(Part::Pods);
+        // The first page.
+        health.answered(Kind::Pod);
+        let status = health.status();
+        assert_eq!((status.away, status.listed_anew), (vec![], vec!["pods".to_owned()]));
+        assert!(!health.status().is_current());
+        health.listed(Part::Pods);
+        assert!(health.status().is_current());
     }
 }

@@ -32,9 +32,14 @@ pub struct KubernetesOptions {
     /// A connection from which nothing has come for so long is taken for dead. API servers send
     /// something (a bookmark) on every watch once a minute.
     pub silence: Duration,
+    /// A policy that cannot be applied is told as an Event at a random moment within so long: all nodes hear of
+    /// it at once, and would all write at once.
+    pub spread: Duration,
 }
 
 impl KubernetesOptions {
     /// [`KubernetesOptions::silence`], if nothing else is said.
     pub const SILENCE: Duration = Duration::from_secs(90);
+    /// [`KubernetesOptions::spread`], if nothing else is said.
+    pub const SPREAD: Duration = Duration::from_secs(5);
 }

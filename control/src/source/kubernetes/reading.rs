@@ -52,7 +52,10 @@ pub(super) async fn read(part: Part, client: Client, health: Arc<Health>, news: 
         let mut events = pin!(watcher(Api::<Received>::all_with(client.clone(), &kind), config));
         while let Some(event) = events.next().await {
             let happened = match event {
-                Ok(Event::Init) => News::Begun,
+                Ok(Event::Init) => {
+                    health.list_begun(part);
+                    News::Begun
+                }
                 Ok(Event::InitApply(object)) => News::Listed(object),
                 Ok(Event::InitDone) => News::Complete,
                 Ok(Event::Apply(object)) => News::Applied(object),

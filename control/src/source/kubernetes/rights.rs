@@ -33,8 +33,7 @@ fn the_role_admits_what_is_read_and_the_events_that_are_written_and_nothing_else
             }
         }
     }
-    let mut needed: BTreeSet<String> =
-        ["create events.events.k8s.io", "patch events.events.k8s.io"].map(str::to_owned).into();
+    let mut needed: BTreeSet<String> = ["create events.events.k8s.io".to_owned()].into();
     for kind in Kind::ALL {
         needed.extend(["get", "list", "watch"].map(|verb| format!("{verb} {}", kind.resource())));
     }

@@ -72,6 +72,12 @@ pub(super) enum SavedError {
         "was written by another version of podgate (format {found}, this one has {VERSION}); nothing of it is used"
     )]
     OtherVersion { found: u32 },
+    /// It is of another API server.
+    #[error(
+        "was read from {found}, and the API server is {wanted}: that may be another cluster; nothing of it is used, \
+         and it is written anew once the API answers"
+    )]
+    OtherServer { found: String, wanted: String },
     /// It could not be written.
     #[error("cannot be written ({0}); after a restart an older state would be used, or none")]
     Unwritable(#[source] io::Error),
@@ -150,8 +156,8 @@ impl Summing {
     }
 }
 
-/// Reads what is at `path`. Whole, or not at all.
-pub(super) fn read(path: &Path) -> Result<(Head, Store), SavedError> {
+/// Reads what is at `path`, if it was read from `server`. Whole, or not at all.
+pub(super) fn read(path: &Path, server: &str) -> Result<(Head, Store), SavedError> {
     let file = File::open(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => SavedError::Missing,
         _ => SavedError::Unreadable(error),
@@ -167,6 +173,9 @@ pub(super) fn read(path: &Path) -> Result<(Head, Store), SavedError> {
         _ => return Err(lines.damaged(&"it does not begin as one")),
     };
     let head = head.map_err(|error| lines.damaged(&error))?;
+    if head.server != server {
+        return Err(SavedError::OtherServer { found: head.server, wanted: server.to_owned() });
+    }
     let mut store = Store::default();
     for count in 0.. {
         let sum = lines.sum.clone().finalize();

@@ -83,11 +83,11 @@ impl Store {
         self.put(part, key, entry);
     }
 
-    /// Pods of that node have other addresses by now, which nobody knows: none, for now.
-    pub(super) fn forget_addresses(&mut self, node: &str) {
+    /// Pods of such nodes have other addresses by now, which nobody knows: none, for now.
+    pub(super) fn forget_addresses(&mut self, is_such: impl Fn(&str) -> bool) {
         let pods = self.parts[Part::Pods.index()].entries.iter();
         let own = pods.filter_map(|(key, entry)| match &entry.objects[..] {
-            [Object::Pod(pod)] if pod.node.as_deref() == Some(node) => {
+            [Object::Pod(pod)] if pod.node.as_deref().is_some_and(&is_such) => {
                 let pod = Pod { addresses: Vec::new(), ..Pod::clone(pod) };
                 Some((key.clone(), Entry { objects: vec![Object::Pod(pod.into())], ..entry.clone() }))
             }

@@ -5,6 +5,8 @@ use serde_json::json;
 use super::*;
 use crate::source::kubernetes::received::Received;
 
+const SERVER: &str = "https://10.0.0.1";
+
 fn store() -> Store {
     let mut store = Store::default();
     let objects = [
@@ -44,15 +46,15 @@ fn written() -> (tempfile::TempDir, PathBuf, Store) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("lab/objects");
     let store = store();
-    Copy::of(&store, "https://10.0.0.1").write(&path).unwrap();
+    Copy::of(&store, SERVER).write(&path).unwrap();
     (dir, path, store)
 }
 
 #[test]
 fn what_is_written_is_read_again_and_is_for_root_alone() {
     let (_dir, path, store) = written();
-    let (head, restored) = read(&path).unwrap();
-    assert_eq!((head.server.as_str(), head.boot), ("https://10.0.0.1", boot_id()));
+    let (head, restored) = read(&path, SERVER).unwrap();
+    assert_eq!((head.server.as_str(), head.boot), (SERVER, boot_id()));
     assert_eq!(restored.cluster(), store.cluster());
     assert_eq!(restored.background(), store.background());
     assert_eq!(restored.troubles().collect::<Vec<_>>(), store.troubles().collect::<Vec<_>>());
@@ -85,12 +87,27 @@ fn what_is_not_whole_is_not_used() {
         ("the sense", "hello\n".to_owned()),
     ] {
         fs::write(&path, text).unwrap();
-        let error = read(&path).map(|(head, _)| head).unwrap_err();
+        let error = read(&path, SERVER).map(|(head, _)| head).unwrap_err();
         assert!(matches!(error, SavedError::Damaged { .. }), "{what}: {error}");
     }
     fs::write(&path, good.replace("\"podgate_objects\":1", "\"podgate_objects\":2")).unwrap();
-    let error = read(&path).map(|(head, _)| head).unwrap_err();
+    let error = read(&path, SERVER).map(|(head, _)| head).unwrap_err();
     assert!(matches!(error, SavedError::OtherVersion { found: 2 }), "{error}");
     fs::remove_file(&path).unwrap();
-    assert!(matches!(read(&path).map(|(head, _)| head), Err(SavedError::Missing)));
+    assert!(matches!(read(&path, SERVER).map(|(head, _)| head), Err(SavedError::Missing)));
+}
+
+#[test]
+fn what_another_server_has_told_is_not_used() {
+    let (_dir, path, _) = written();
+    let error = read(&path, "https://10.0.0.2").map(|(head, _)| head).unwrap_err();
+    assert!(
+        matches!(&error, SavedError::OtherServer { found, wanted } if found == SERVER && wanted != SERVER)
+    );
+    let told = error.to_string();
+    for part in
+        [SERVER, "https://10.0.0.2", "may be another cluster", "nothing of it is used", "written anew"]
+    {
+        assert!(told.contains(part), "{part}: {told}");
+    }
 }

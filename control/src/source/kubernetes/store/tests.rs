@@ -153,7 +153,7 @@ fn addresses_of_a_node_can_be_forgotten() {
     own["spec"] = json!({"nodeName": "here"});
     let mut store =
         synced(&[(Kind::Namespace, namespace("x")), (Kind::Pod, own), (Kind::Pod, pod("x/b", "web"))]);
-    store.forget_addresses("here");
+    store.forget_addresses(|node| node == "here");
     let addresses = |name: &str| store.cluster().pods()[&ObjectKey::new("x", name)].addresses.len();
     assert_eq!((addresses("a"), addresses("b")), (0, 1));
 }
