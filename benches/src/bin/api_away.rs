@@ -91,7 +91,7 @@ fn main() -> anyhow::Result<()> {
     let lost = while_away.clone().filter(|number| !allowed.came[*number]).count();
     let let_through = denied.came.iter().filter(|came| **came).count();
     println!("away for {:.0} s, {} looks", away.as_secs_f64(), seen.looks);
-    println!("noticed after {:.1} s; current again {:.1} s after the server was started", noticed, current);
+    println!("noticed after {noticed:.1} s; current again {current:.1} s after the server was started");
     println!("of {} datagrams that may pass, lost while it was away: {lost}", while_away.len());
     println!("seconds in which none of them came: {}", seen.silent);
     println!("of {} datagrams that may not, let through: {let_through}", denied.came.len());
