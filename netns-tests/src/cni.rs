@@ -174,7 +174,7 @@ impl Network {
     }
 
     /// Adds the container to the network. When a plugin fails, nothing is taken back: [`Network::del`] does.
-    pub fn add(&self, node: &Node, container: &Container) -> Result<Added, Failure> {
+    pub fn add(&self, node: &impl AsRef<Space>, container: &Container) -> Result<Added, Failure> {
         let (mut result, mut before_ours, mut took) = (Value::Null, Value::Null, Vec::new());
         for plugin in &self.plugins {
             if plugin["type"] == OURS {
@@ -182,43 +182,53 @@ impl Network {
                 before_ours["cniVersion"] = self.version.as_str().into();
             }
             let start = Instant::now();
-            result = self.call(node, "ADD", plugin, container, &result)?;
+            result = self.call(node.as_ref(), "ADD", plugin, container, &result)?;
             took.push((kind(plugin), start.elapsed()));
         }
         Ok(Added { result, before_ours, took })
     }
 
     /// Takes it off: every plugin, the last one first. `previous` is what adding it gave, if it did.
-    pub fn del(&self, node: &Node, container: &Container, previous: Option<&Added>) -> Result<(), Failure> {
+    pub fn del(
+        &self,
+        node: &impl AsRef<Space>,
+        container: &Container,
+        previous: Option<&Added>,
+    ) -> Result<(), Failure> {
         let previous = previous.map_or(Value::Null, |added| added.result.clone());
         for plugin in self.plugins.iter().rev() {
-            self.call(node, "DEL", plugin, container, &previous)?;
+            self.call(node.as_ref(), "DEL", plugin, container, &previous)?;
         }
         Ok(())
     }
 
     /// Asks our plugin whether it is still as it was made.
-    pub fn check(&self, node: &Node, container: &Container, added: &Added) -> Result<(), Failure> {
-        let said = self.call(node, "CHECK", self.ours(), container, &added.result)?;
+    pub fn check(
+        &self,
+        node: &impl AsRef<Space>,
+        container: &Container,
+        added: &Added,
+    ) -> Result<(), Failure> {
+        let said = self.call(node.as_ref(), "CHECK", self.ours(), container, &added.result)?;
         assert_eq!(said, Value::Null, "CHECK says nothing");
         Ok(())
     }
 
     /// Asks our plugin whether a container could be added.
-    pub fn status(&self, node: &Node) -> Result<(), Failure> {
-        let said = self.exec(node, "STATUS", self.ours(), &[], &Value::Null)?;
+    pub fn status(&self, node: &impl AsRef<Space>) -> Result<(), Failure> {
+        let said = self.exec(node.as_ref(), "STATUS", self.ours(), &[], &Value::Null)?;
         assert_eq!(said, Value::Null, "STATUS says nothing");
         Ok(())
     }
 
     /// Tells our plugin which containers there are.
-    pub fn gc(&self, node: &Node, there: &[&Container]) -> Result<(), Failure> {
+    pub fn gc(&self, node: &impl AsRef<Space>, there: &[&Container]) -> Result<(), Failure> {
         let valid: Vec<_> =
             there.iter().map(|container| json!({"containerID": container.id, "ifname": "eth0"})).collect();
         let mut plugin = self.ours().clone();
         plugin["cni.dev/valid-attachments"] = json!(valid);
         plugin["cni.dev/attachments"] = json!(valid);
-        let said = self.exec(node, "GC", &plugin, &[], &Value::Null)?;
+        let said = self.exec(node.as_ref(), "GC", &plugin, &[], &Value::Null)?;
         assert_eq!(said, Value::Null, "GC says nothing");
         Ok(())
     }
@@ -229,7 +239,7 @@ impl Network {
 
     fn call(
         &self,
-        node: &Node,
+        node: &Space,
         command: &str,
         plugin: &Value,
         container: &Container,
@@ -248,7 +258,7 @@ impl Network {
     /// Runs one plugin with a configuration in the list's name and version.
     fn exec(
         &self,
-        node: &Node,
+        node: &Space,
         command: &str,
         plugin: &Value,
         variables: &[(&str, String)],
@@ -264,7 +274,7 @@ impl Network {
             configuration["prevResult"]["cniVersion"] = version.into();
         }
         let program = program(&kind(plugin));
-        let mut call = node.space.command(&program);
+        let mut call = node.command(&program);
         call.env("CNI_COMMAND", command).env("CNI_PATH", DEBIANS).envs(variables.iter().map(|(k, v)| (k, v)));
         call.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = call.spawn().unwrap_or_else(|error| {

@@ -29,6 +29,8 @@ pub struct Gateway {
     options: Vec<String>,
     /// The account that it has as a pod, if it is one.
     account: Option<PathBuf>,
+    /// Where it looks first for programs that it runs.
+    programs: Option<PathBuf>,
     child: Option<Child>,
 }
 
@@ -107,11 +109,17 @@ impl Gateway {
             source,
             options: options.iter().map(|&option| option.into()).collect(),
             account: None,
+            programs: None,
             child: None,
         };
         gateway.write("cluster.yaml", manifest);
         gateway.write("policies.yaml", policies);
         gateway
+    }
+
+    /// Has it look in `dir` first for programs that it runs. Before it is launched.
+    pub fn look_for_programs_in(&mut self, dir: &Path) {
+        self.programs = Some(dir.into());
     }
 
     /// The command that runs it.
@@ -125,6 +133,10 @@ impl Gateway {
         // A large table would only cost every test the time to make it and to walk through it.
         if !self.options.iter().any(|option| option == "--flows") {
             command.args(["--flows", "131072"]);
+        }
+        if let Some(dir) = &self.programs {
+            let usual = std::env::var("PATH").unwrap_or_default();
+            command.env("PATH", format!("{}:{usual}", dir.display()));
         }
         command
     }

@@ -25,6 +25,7 @@
 //! rough      a line that loses, repeats and overtakes
 //! footprint  what a namespace looks like, to compare before and after
 //! foreign    other people's BPF programs
+//! nft        an nft that can be held back, and the gateway's loop with it
 //! ```
 //!
 //! Everything here panics where a test could not go on: the message is for whoever reads the
@@ -44,6 +45,7 @@ pub mod lab;
 pub mod libcni;
 pub mod manifest;
 pub mod name;
+pub mod nft;
 pub mod node;
 pub mod pod;
 pub mod program;

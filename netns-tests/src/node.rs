@@ -155,6 +155,12 @@ impl Node {
     }
 }
 
+impl AsRef<Space> for Node {
+    fn as_ref(&self) -> &Space {
+        &self.space
+    }
+}
+
 impl Default for Node {
     fn default() -> Self {
         Self::new()

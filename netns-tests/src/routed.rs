@@ -92,3 +92,9 @@ impl RoutedNode {
         text
     }
 }
+
+impl AsRef<Space> for RoutedNode {
+    fn as_ref(&self) -> &Space {
+        &self.space
+    }
+}

@@ -1,18 +1,21 @@
 //! Pods behind veths that are ports of no bridge (CNI plugin `ptp`) are guarded like those of a bridge, and fenced.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use nix::sys::signal::Signal;
 use podgate_dataplane::mac::Mac;
+use podgate_netns_tests::cni::{Container, Network, OURS};
 use podgate_netns_tests::frame::{Arp, BROADCAST, Route};
-use podgate_netns_tests::manifest::{deny_ingress, policy};
+use podgate_netns_tests::manifest::{self, deny_ingress, policy};
+use podgate_netns_tests::node::NODE_NAME;
 use podgate_netns_tests::pod::parse_mac;
 use podgate_netns_tests::program::PATIENCE;
 use podgate_netns_tests::traffic::{
-    ALLOWED_WITHIN, Conversation, DENIED_AFTER, Iperf, IperfServer, Load, Presser, Reach, Server, Sink,
-    ask_udp, ping, reach, reach_within,
+    ALLOWED_WITHIN, Conversation, DENIED_AFTER, Ear, Iperf, IperfServer, Load, Means, Presser, Reach, Server,
+    Sink, Spinner, ask_udp, ping, reach, reach_within,
 };
 use podgate_netns_tests::{Footprint, Gateway, RoutedNode, Space, Turn, wait_until};
+use serde_json::json;
 
 const KEYS: [&str; 3] = ["shop/client", "shop/server", "other/guest"];
 
@@ -167,6 +170,70 @@ fn a_pod_that_comes_while_no_gateway_runs_is_closed() {
         });
         assert_eq!(reach(&late.space, later.v4, 80), Reach::Refused, "nobody listens there");
     }
+}
+
+/// The destination is the node itself: nobody else would drop what came out.
+#[test]
+fn pods_that_the_plugin_ptp_makes_obey_policy_from_their_first_datagram() {
+    const NEW: &str = "shop/new";
+    let _turn = Turn::shared();
+    let node = RoutedNode::with_pods(&["shop/peer"]);
+    let rights = policy(
+        "shop/rights",
+        "{podSelector: {matchLabels: {app: new}}, policyTypes: [Ingress, Egress], \
+         ingress: [{from: [{podSelector: {matchLabels: {app: peer}}}]}], \
+         egress: [{to: [{podSelector: {matchLabels: {app: peer}}}], ports: [{port: 80}]}]}",
+    );
+    let gateway = Gateway::start_routed(&node, &rights, &[]);
+    // The API says that it is to be here, and no address.
+    let new = manifest::Pod::new(NEW, NODE_NAME).phase("Pending");
+    gateway.write("cluster.yaml", &(node.manifest() + &new.to_string()));
+    wait_until("it is known", PATIENCE, || {
+        gateway.instance.in_force().objects.to_string().contains(r#""name":"new""#)
+    });
+    let peer = node.pod("shop/peer");
+    let _servers = [80, 81].map(|port| Server::start(peer, port));
+    let ear = Ear::open(&node.space, 9);
+    let network = Network::made_by(&gateway, "1.0.0", json!({"type": "ptp"}), &json!({}));
+    let port = |device: &str| gateway.instance.status().ports.into_iter().find(|port| port.device == device);
+    for _ in 0..5 {
+        let container = Container::of(NEW);
+        let to: [SocketAddr; 2] = [(RoutedNode::V4, 9).into(), (RoutedNode::V6, 9).into()];
+        let spinner = Spinner::start(&container.space, Means::Sockets, &to, 1);
+        let added = network.add(&node, &container).unwrap_or_else(|failure| panic!("{failure:?}"));
+        spinner.say(2);
+        let guarded = port(&added.device()).expect("it is guarded");
+        assert_eq!(guarded.pod.as_deref(), Some(NEW));
+        assert_eq!(guarded.cni.map(|told| told.name.container_id).as_ref(), Some(&container.id));
+        let pod = added.pod(&container);
+        assert_eq!(reach(&pod.space, peer.v4, 80), Reach::Connected);
+        assert_eq!(reach_within(&pod.space, peer.v4, 81, DENIED_AFTER), Reach::TimedOut);
+        // The node's own address on the new device is past duplicate detection a second later.
+        wait_until("IPv6 passes too", PATIENCE, || {
+            reach_within(&pod.space, peer.v6, 80, DENIED_AFTER) == Reach::Connected
+        });
+        assert_eq!(reach_within(&pod.space, peer.v6, 81, DENIED_AFTER), Reach::TimedOut);
+        assert_eq!(reach(&peer.space, pod.v4, 9), Reach::Refused, "the peer may ask it, and nobody listens");
+        wait_until("what it says is taken up and dropped", PATIENCE, || {
+            gateway.instance.drops_of(NEW, "policy-egress") > 0
+        });
+        assert!(spinner.stop() > 0);
+        network.check(&node, &container, &added).unwrap();
+        network.del(&node, &container, Some(&added)).unwrap();
+        wait_until("its port is gone", PATIENCE, || port(&added.device()).is_none());
+    }
+    assert_eq!([1, 2].map(|word| ear.heard(word)), [0; 2], "before ADD, and after");
+    let status = gateway.instance.status();
+    assert!(status.ports.iter().all(|port| port.cni.is_none()), "{:?}", status.ports);
+
+    // What it does not guard does not start.
+    let bridge = json!({"type": "bridge", "bridge": "cni1"});
+    let network = Network::made_by(&gateway, "1.0.0", bridge, &json!({}));
+    let container = Container::of(NEW);
+    let failure = network.add(&node, &container).unwrap_err();
+    assert_eq!((failure.plugin.as_str(), failure.code()), (OURS, 100), "{failure:?}");
+    assert!(failure.message().contains("the veths veth* that are ports of no bridge"), "{failure:?}");
+    network.del(&node, &container, None).unwrap();
 }
 
 /// A pod that speaks from the moment its device is there, before the gateway has heard of that.

@@ -204,12 +204,16 @@ impl Gateway {
         match unguarded {
             Unguarded::Gone => refused(CniRefusal::NotGuarded, format!("{device} is not there any more")),
             Unguarded::NoPort => {
+                let bridged = self.options.bridge().map(|bridge| format!("the veth ports of {bridge}"));
+                let routed = self.options.routed.as_ref();
+                let routed = routed.map(|routed| format!("the veths {routed} that are ports of no bridge"));
+                let guards: Vec<_> = bridged.into_iter().chain(routed).collect();
                 let reason = format!(
-                    "{device} is no port that the gateway {} guards: it guards the veths of {}, but for those named \
-                     by --except. Run a gateway for that network too and name its socket in podgate-cni's \
-                     entry, or take podgate-cni out of that network's plugins",
+                    "{device} is no port that the gateway {} guards: it guards {}, but for those named by --except. \
+                     Run a gateway for that network too (--bridge, or --routed for veths of no bridge) and name its \
+                     socket in podgate-cni's entry, or take podgate-cni out of that network's plugins",
                     self.options.name,
-                    self.options.guards()
+                    guards.join(" and ")
                 );
                 refused(CniRefusal::NoPort, reason)
             }

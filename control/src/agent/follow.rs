@@ -4,6 +4,7 @@
 //! nobody's, and one that cannot be guarded is set down until it can.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use podgate_dataplane::mac::Mac;
 
@@ -17,6 +18,9 @@ use crate::net::{AdminState, Event, Link, Monitor, NetError, Netlink, Peer, PodE
 /// Events handled before policy is put in force: many ports that come at once cost one compilation,
 /// and none waits for all of an endless stream.
 const AT_ONCE: usize = 512;
+/// And for how long. While devices are set up and down, every question to the kernel about another one waits for some
+/// milliseconds (`rtnl_mutex`): hundreds of events would keep a runtime waiting for seconds.
+const AT_MOST: Duration = Duration::from_millis(500);
 
 /// The ports of one bridge, and other devices that lead to pods.
 pub(super) struct Follow<'a> {
@@ -75,7 +79,7 @@ impl<'a> Follow<'a> {
     /// force anew.
     pub(super) async fn on(&mut self, gateway: &Gateway, first: Event, monitor: &mut Monitor) -> bool {
         let (mut changed, mut addresses) = (false, false);
-        let mut first = Some(first);
+        let (mut first, begun) = (Some(first), Instant::now());
         for _ in 0..AT_ONCE {
             match first.take().or_else(|| monitor.waiting()) {
                 Some(Event::Appeared(link) | Event::Changed { now: link, .. }) if self.is_port(&link) => {
@@ -88,6 +92,9 @@ impl<'a> Follow<'a> {
                 Some(Event::AddressesChanged { .. }) => addresses = true,
                 Some(Event::Synced) => {}
                 None => break,
+            }
+            if begun.elapsed() >= AT_MOST {
+                break;
             }
         }
         if addresses {
