@@ -267,33 +267,3 @@ fn an_open_fallback_and_a_fence_that_is_off_have_none() {
     child.kill().expect("it runs");
     child.wait().expect("it ends");
 }
-
-/// Where the kernel does not tell bridges apart, the veths of others are let pass one by one.
-#[test]
-fn pods_of_other_bridges_are_left_alone_while_a_gateway_runs() {
-    let _turn = Turn::shared();
-    let node = Node::with_pods(&["a/client"]);
-    node.space.ip_batch("link add docker0 type bridge forward_delay 0\nlink set docker0 up\naddr add 10.9.0.1/24 dev docker0\n");
-    let add = |number: u8| {
-        let space = Space::create(&format!("{}-c{number}", node.space.name()));
-        node.space.ip_batch(&format!(
-            "link add ctr{number} type veth peer name eth0 netns {}\nlink set ctr{number} master docker0 up\n",
-            space.name()
-        ));
-        space.ip_batch(&format!("link set eth0 up\naddr add 10.9.0.{}/24 dev eth0\n", 10 + number));
-        space
-    };
-    let first = add(1);
-    let mut gateway = Gateway::start(&node, "", &[]);
-    let second = add(2);
-    for space in [&first, &second] {
-        wait_until("it reaches its bridge", ALLOWED_WITHIN, || {
-            ping(space, Ipv4Addr::new(10, 9, 0, 1), "-c 1 -W 1").received == 1
-        });
-    }
-    assert_eq!(ping(&first, Ipv4Addr::new(10, 9, 0, 12), "-c 1 -W 2").received, 1);
-    gateway.end(Signal::SIGKILL);
-    for space in [&first, &second] {
-        assert_eq!(ping(space, Ipv4Addr::new(10, 9, 0, 1), "-c 1 -W 2").received, 1, "{}", space.name());
-    }
-}

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use podgate_dataplane::mac::Mac;
 
 use super::gateway::Gateway;
-use super::scope::Scope;
+use super::scope::{GuardedBridge, Scope};
 use super::start::StartError;
 use super::{PreflightError, preflight};
 use crate::fence::Port;
@@ -72,7 +72,8 @@ impl<'a> Follow<'a> {
 
     /// What is wrong now.
     pub(super) fn alarms(&self) -> Vec<String> {
-        self.troubles.values().map(|trouble| trouble.told.clone()).collect()
+        let of_bridge = self.scope.bridge.as_ref().and_then(GuardedBridge::trouble);
+        of_bridge.into_iter().chain(self.troubles.values().map(|trouble| trouble.told.clone())).collect()
     }
 
     /// Deals with an event and those that wait behind it. Returns whether policy has to be put in
@@ -81,17 +82,18 @@ impl<'a> Follow<'a> {
         let (mut changed, mut addresses) = (false, false);
         let (mut first, begun) = (Some(first), Instant::now());
         for _ in 0..AT_ONCE {
-            match first.take().or_else(|| monitor.waiting()) {
-                Some(Event::Appeared(link) | Event::Changed { now: link, .. }) if self.is_port(&link) => {
+            let Some(event) = first.take().or_else(|| monitor.waiting()) else { break };
+            self.follow_bridge(&event).await;
+            match event {
+                Event::Appeared(link) | Event::Changed { now: link, .. } if self.is_port(&link) => {
                     changed |= self.guard(gateway, &link).await;
                 }
-                Some(Event::Removed(link)) => changed |= self.let_go(gateway, link.index, false).await,
-                Some(Event::Appeared(link) | Event::Changed { now: link, .. }) => {
+                Event::Removed(link) => changed |= self.let_go(gateway, link.index, false).await,
+                Event::Appeared(link) | Event::Changed { now: link, .. } => {
                     changed |= self.let_go_unless_port(gateway, link.index).await;
                 }
-                Some(Event::AddressesChanged { .. }) => addresses = true,
-                Some(Event::Synced) => {}
-                None => break,
+                Event::AddressesChanged { .. } => addresses = true,
+                Event::Synced => {}
             }
             if begun.elapsed() >= AT_MOST {
                 break;
@@ -102,6 +104,22 @@ impl<'a> Follow<'a> {
         }
         self.settle_fence(gateway).await;
         changed
+    }
+
+    /// The bridge may be made anew, or called otherwise.
+    async fn follow_bridge(&mut self, event: &Event) {
+        let Some(bridge) = &mut self.scope.bridge else { return };
+        match event {
+            Event::Appeared(link) | Event::Changed { now: link, .. } => bridge.note(link),
+            Event::Removed(link) if bridge.is(link.index) => {
+                bridge.forget();
+                // One of its name may have been there beside it.
+                if let Ok(link) = self.netlink.link_named(bridge.name()).await {
+                    bridge.note(&link);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// A device that was no port when the event was made. By now it may be one, and guarded: a runtime that asks
@@ -126,14 +144,17 @@ impl<'a> Follow<'a> {
 
     /// Veths of other bridges.
     pub(super) async fn ports_of_others(&self) -> Vec<Port> {
-        let mut links = self.netlink.links().await.unwrap_or_default();
-        links.retain(|link| self.scope.is_of_others(link));
-        links.into_iter().map(|link| Port { ifindex: link.index, name: link.name }).collect()
+        let links = self.netlink.links().await.unwrap_or_default();
+        let others = self.scope.veths_of_others(&links);
+        others.map(|link| Port { ifindex: link.index, name: link.name.clone() }).collect()
     }
 
     /// Looks at all ports there are: for those in trouble, and for what no event has told.
     pub(super) async fn look_again(&mut self, gateway: &Gateway) -> bool {
         let Ok(links) = self.netlink.links().await else { return false };
+        if let Some(bridge) = &mut self.scope.bridge {
+            bridge.settle(&links);
+        }
         let (ports, others): (Vec<_>, Vec<_>) = links.iter().partition(|link| self.is_port(link));
         let (guarded, unseen) = (gateway.guarded(), gateway.unseen());
         let mut changed = false;
@@ -165,7 +186,16 @@ impl<'a> Follow<'a> {
         gateway: &Gateway,
         index: u32,
     ) -> Result<(Option<PodEnd>, bool), Unguarded> {
-        let link = self.port(index).await?;
+        let link = match self.port(index).await {
+            Err(Unguarded::NoPort) => {
+                // Its bridge may have been made for it just now.
+                if let (Some(bridge), Ok(links)) = (&mut self.scope.bridge, self.netlink.links().await) {
+                    bridge.settle(&links);
+                }
+                self.port(index).await?
+            }
+            found => found?,
+        };
         let changed = self.guard(gateway, &link).await;
         Ok((self.guarded_end(gateway, &link).await?, changed))
     }

@@ -15,7 +15,7 @@ use super::fencing;
 use super::follow::{self, Follow};
 use super::gateway::{Gateway, Lost};
 use super::home::Home;
-use super::scope::Scope;
+use super::scope::{GuardedBridge, Scope};
 use super::start::StartError;
 use super::{OnExit, Paths, RunOptions, feed, preflight};
 use crate::api::{self, ListenError, Listening, ServeError};
@@ -137,7 +137,8 @@ async fn guard(
     };
     if let Some(bridge) = options.bridge() {
         let link = netlink.link_named(bridge).await.ok();
-        scope.bridge = Some(preflight::check_bridge(bridge, link.as_ref()).map_err(StartError::from)?);
+        let index = preflight::check_bridge(bridge, link.as_ref()).map_err(StartError::from)?;
+        scope.bridge = Some(GuardedBridge::new(bridge, index));
     }
     let home = Home::here(&options.guards())?;
     home.settle(paths, &options.name).map_err(StartError::from)?;

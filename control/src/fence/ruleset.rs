@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(commands(&whole(&plan(false), &BTreeSet::new()), "element"), [&json!(null); 0]);
     }
 
-    /// No kernel without `CONFIG_NFT_BRIDGE_META` takes these: this is what holds them.
+    /// No kernel without `CONFIG_NFT_BRIDGE_META` takes these: this holds them where the live tests cannot.
     #[test]
     fn where_the_kernel_tells_bridges_only_ports_of_the_one_are_closed() {
         let asks = |ruleset: &Value, key: &str| {
