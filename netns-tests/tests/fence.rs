@@ -1,11 +1,11 @@
 //! New pods are closed until they are guarded, whoever speaks first and whether a gateway runs or not; nobody else is.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use podgate_dataplane::mac::Mac;
-use podgate_netns_tests::frame::{Arp, BROADCAST, Route};
+use podgate_netns_tests::frame::{Arp, BROADCAST, Route, Wire};
 use podgate_netns_tests::node::BRIDGE;
 use podgate_netns_tests::pod::parse_mac;
 use podgate_netns_tests::traffic::{
@@ -96,6 +96,41 @@ fn a_pod_that_nobody_guards_yet_is_closed_at_a_gateway_that_starts() {
     wait_until("the gateway serves", ALLOWED_WITHIN, || gateway.instance.try_status().is_some());
     assert!(has_fence(&node, &gateway));
     assert_eq!(ping(&node.pod("a/late").space, Node::V4, "-c 2 -i 0.1 -W 0.3").received, 0, "it is nobody's");
+}
+
+/// A bridge hands frames to 01-80-C2-00-00-0E to the node as if the port were no port: past its own hooks.
+#[test]
+fn what_bridges_hand_on_past_their_hooks_is_closed_too() {
+    let _turn = Turn::shared();
+    let mut node = Node::with_pods(&["a/client"]);
+    let mut gateway = Gateway::start(&node, "", &[]);
+    gateway.end(Signal::SIGKILL);
+    node.add("a/late");
+    let late = node.pod("a/late");
+    // Nothing else of the node's is to refuse an address that is not beyond the veth.
+    for device in ["all", &late.port] {
+        node.space.sh(&format!("sysctl -q -w net.ipv4.conf.{device}.rp_filter=0"));
+    }
+    let socket = node.space.run(|| UdpSocket::bind((Node::V4, 4001))).expect("a socket");
+    let kept = Mac([0x01, 0x80, 0xc2, 0, 0, 0x0e]);
+    let route = Route { from_mac: late.mac, to_mac: kept, from: late.v4.into(), to: Node::V4.into() };
+    let arp = Arp { operation: 1, sender: (late.mac, late.v4), target: (Mac([0; 6]), Node::V4) };
+    let wire = Wire::open(&late.space, "eth0");
+    wire.send(&route.udp(4000, 4001, b"past the fence"));
+    wire.send(&arp.frame(late.mac, kept));
+    for family in ["inet", "arp"] {
+        let list = format!("nft list table {family} {}", table(&gateway));
+        wait_until(&format!("the {family} table drops it"), ALLOWED_WITHIN, || {
+            node.space.sh(&list).contains("counter packets 1 ")
+        });
+    }
+    // Without the fence it would have come: what does come is the second one.
+    node.space.sh("nft flush ruleset");
+    wire.send(&route.udp(4000, 4001, b"no fence"));
+    socket.set_read_timeout(Some(ALLOWED_WITHIN)).expect("a timeout");
+    let mut read = [0; 32];
+    let length = socket.recv(&mut read).expect("what no fence stops comes");
+    assert_eq!(&read[..length], b"no fence");
 }
 
 /// What a pod may shout before anybody looks: to everybody, to groups, to the node, with and without IP.

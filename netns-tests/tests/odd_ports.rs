@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use podgate_netns_tests::node::BRIDGE;
 use podgate_netns_tests::traffic::{
-    ALLOWED_WITHIN, Blast, DENIED_AFTER, Pace, Reach, Server, Sink, reach, reach_within,
+    ALLOWED_WITHIN, Blast, DENIED_AFTER, Pace, Reach, Server, Sink, ping, reach, reach_within,
 };
 use podgate_netns_tests::{Gateway, Node, Turn, wait_until};
 
@@ -217,4 +217,19 @@ fn a_burst_of_pods_is_taken_up_and_let_go() {
     let sent = blast.stop();
     wait_until("not one datagram of the others was lost", Duration::from_secs(5), || sink.count() == sent);
     assert_eq!(gateway.instance.status().alarms, Vec::<String>::new());
+}
+
+#[test]
+fn a_pod_that_makes_itself_too_large_keeps_no_gateway_from_starting() {
+    let _turn = Turn::shared();
+    let node = Node::with_pods(&["a/client", "a/large"]);
+    node.pod("a/large").space.sh("ip link set eth0 mtu 9000");
+    let gateway = Gateway::start(&node, "", &[]);
+    gateway.instance.wait_for_pods(["a/client", "a/large"]);
+    wait_until("an alarm says so", Duration::from_secs(10), || {
+        gateway.instance.status().alarms.iter().any(|alarm| alarm.contains("has MTU 9000"))
+    });
+    for pod in &node.pods {
+        assert_eq!(ping(&pod.space, Node::V4, "-c 1 -W 2").received, 1, "{}", pod.key);
+    }
 }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use podgate_dataplane::mac::Mac;
 
 use super::gateway::Gateway;
+use super::preflight;
 use super::scope::{GuardedBridge, Scope};
 use super::start::StartError;
-use super::{PreflightError, preflight};
 use crate::fence::Port;
 use crate::net::{AdminState, Event, Link, Monitor, NetError, Netlink, Peer, PodEnd};
 
@@ -61,6 +61,16 @@ impl<'a> Follow<'a> {
         links.retain(|link| self.is_port(link) && !ends.iter().any(|end| end.host_index == link.index));
         ends.extend(links.iter().map(nobodys));
         Ok(ends)
+    }
+
+    /// Notes those that are too large for the trunk. They are guarded all the same: what does not fit is dropped. A
+    /// pod sets the size of its own end, and is not to keep the gateway from starting.
+    pub(super) fn note_sizes(&mut self, ends: &[PodEnd]) {
+        for end in ends {
+            if let Err(error) = preflight::check_mtu(end) {
+                self.troubles.insert(end.host_index, Trouble { told: error.to_string(), set_down: false });
+            }
+        }
     }
 
     /// Of those that can be seen.
@@ -355,11 +365,6 @@ impl Follow<'_> {
         tracing::warn!(%error, "{what}");
         self.has_unread = true;
     }
-}
-
-/// That every port is small enough for the trunk.
-pub(super) fn check(ends: &[PodEnd]) -> Result<(), PreflightError> {
-    ends.iter().try_for_each(preflight::check_mtu)
 }
 
 /// What is to be known where the kernel does not tell bridges apart.

@@ -79,12 +79,19 @@ impl Home {
         }
         for other in list_instances(paths.run_dir()) {
             let its = Paths::new(paths.run_dir(), &other);
-            let guards = its.has_pins() && Self::read(&its.home()).ok().flatten().as_ref() == Some(self);
-            if guards && other != instance {
+            let there = Self::read(&its.home()).ok().flatten().filter(|_| its.has_pins());
+            if other != instance && there.is_some_and(|there| self.overlaps(&there)) {
                 return Err(HomeError::Taken { here: self.to_string(), other });
             }
         }
         std::fs::write(paths.home(), format!("{} {}\n", self.netns, self.bridge)).map_err(failed)
+    }
+
+    /// Whether some device may be both's to guard: two gateways would hand its frames to each other for ever.
+    fn overlaps(&self, other: &Self) -> bool {
+        let (mine, its) = (self.bridge.split(" and "), other.bridge.split(" and "));
+        let pairs = mine.flat_map(|mine| its.clone().map(move |its| (mine, its)));
+        self.netns == other.netns && pairs.into_iter().any(|(mine, its)| meet(mine, its))
     }
 
     fn read(path: &Path) -> io::Result<Option<Self>> {
@@ -97,8 +104,46 @@ impl Home {
     }
 }
 
+/// Whether two parts of what is guarded, as `RunOptions::guards` writes them, have a device in common: the same
+/// bridge, or patterns that a name may match both of.
+fn meet(one: &str, other: &str) -> bool {
+    let routed = |part: &'_ str| part.strip_prefix("routed ").map(str::to_owned);
+    let (Some(one), Some(other)) = (routed(one), routed(other)) else { return one == other };
+    match (one.strip_suffix('*'), other.strip_suffix('*')) {
+        (Some(one), Some(other)) => one.starts_with(other) || other.starts_with(one),
+        (Some(begin), None) => other.starts_with(begin),
+        (None, Some(begin)) => one.starts_with(begin),
+        (None, None) => one == other,
+    }
+}
+
 impl fmt::Display for Home {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} in the network namespace with cookie {}", self.bridge, self.netns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_homes_overlap_where_a_device_may_be_of_both() {
+        let home = |netns, bridge: &str| Home { netns, bridge: bridge.into() };
+        for (one, other, expected) in [
+            ("cni0", "cni0", true),
+            ("cni0", "cni1", false),
+            ("cni0", "cni0 and routed zz*", true),
+            ("cni0 and routed a*", "cni1 and routed b*", false),
+            ("routed veth*", "routed v*", true),
+            ("routed veth*", "cni1 and routed veth7", true),
+            ("routed veth7", "routed veth8", false),
+            ("routed veth7", "routed veth7", true),
+            ("cni0", "routed cni0", false),
+        ] {
+            assert_eq!(home(1, one).overlaps(&home(1, other)), expected, "{one}, {other}");
+            assert_eq!(home(1, other).overlaps(&home(1, one)), expected, "{other}, {one}");
+            assert!(!home(1, one).overlaps(&home(2, other)), "elsewhere");
+        }
     }
 }

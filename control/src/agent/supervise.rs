@@ -12,8 +12,8 @@ use super::carry;
 use super::cni;
 use super::detach::{DetachError, InstanceLock, LockError, remove_files, take_down};
 use super::fencing;
-use super::follow::{self, Follow};
-use super::gateway::{Gateway, Lost};
+use super::follow::Follow;
+use super::gateway::{Gateway, Lost, PublishError};
 use super::home::Home;
 use super::scope::{GuardedBridge, Scope};
 use super::start::StartError;
@@ -147,7 +147,7 @@ async fn guard(
     let fence = fencing::plan(&options).await.map_err(StartError::from)?;
     let mut follow = Follow::new(netlink, scope);
     let ends = follow.ends().await?;
-    follow::check(&ends).map_err(StartError::from)?;
+    follow.note_sizes(&ends);
     let on_exit = options.on_exit;
 
     let gateway = Gateway::start(options, feed.handle(), paths, netlink).await?;
@@ -164,9 +164,15 @@ async fn guard(
     if let Some(loaded) = loaded {
         note(&loaded);
         gateway.set_manifests(loaded, now());
-        gateway.publish(now()).map_err(StartError::from)?;
+        match gateway.publish(now()) {
+            // What anybody may write into a cluster is not to leave its nodes without a guard.
+            Err(error @ PublishError::Compile(_)) if gateway.options.kubernetes.is_some() => {
+                not_in_force(&gateway, &error);
+            }
+            published => published.map_err(StartError::from)?,
+        }
     } else {
-        tracing::warn!("there is no policy yet: nothing passes until the Kubernetes API has been read");
+        tracing::info!("nothing passes until the Kubernetes API has been read");
     }
     follow.settle_fence(&gateway).await;
     gateway.tell_of_strays();
@@ -300,8 +306,15 @@ pub(super) fn put_in_force(gateway: &Gateway, changed: Time) {
     }
     match gateway.publish(changed) {
         Ok(()) => gateway.set_alarms("compile", Vec::new()),
-        Err(error) => {
-            gateway.set_alarms("compile", vec![format!("{error}; the last good policy stays in force")]);
-        }
+        Err(error) => not_in_force(gateway, &error),
     }
+}
+
+fn not_in_force(gateway: &Gateway, error: &PublishError) {
+    let instead = if gateway.is_in_force() {
+        "the last good policy stays in force"
+    } else {
+        "there is none from before, and nothing passes until it can be"
+    };
+    gateway.set_alarms("compile", vec![format!("{error}; {instead}")]);
 }

@@ -39,7 +39,7 @@ impl Plan {
     /// The families that it has a table in.
     pub(super) fn families(&self) -> impl Iterator<Item = &'static str> {
         let bridged = self.bridged.iter().map(|_| "bridge");
-        bridged.chain(self.routed.iter().flat_map(|_| ["inet", "arp"]))
+        bridged.chain(["inet", "arp"])
     }
 
     /// Whether ports of other bridges have to be let pass one by one.

@@ -51,8 +51,8 @@ fn table(plan: &Plan, family: &str, open: &BTreeSet<Port>) -> Vec<Value> {
     commands.extend(elements("add", plan, family, &open.iter().collect::<Vec<_>>()));
     commands.extend(match family {
         "bridge" => bridge_chains(plan, family),
-        "inet" => chains_of_routed(plan, family, ["prerouting", "postrouting"]),
-        _ => chains_of_routed(plan, family, ["input", "output"]),
+        "inet" => chains_of_node(plan, family, ["prerouting", "postrouting"]),
+        _ => chains_of_node(plan, family, ["input", "output"]),
     });
     commands
 }
@@ -95,18 +95,22 @@ fn elements(verb: &str, plan: &Plan, family: &str, ports: &[&Port]) -> Option<Va
     (!ports.is_empty()).then(|| json!({verb: {"element": element}}))
 }
 
-/// The bridge's own hooks. Every frame that a port takes in passes `prerouting`, but for those to the addresses that
-/// bridges keep to themselves (IEEE 802.1D, 01-80-C2-00-00-0x), which go to `input` at once
-/// (net/bridge/br_input.c, `br_handle_frame`); every frame that leaves by a port passes `postrouting`.
-fn bridge_chains(plan: &Plan, family: &str) -> Vec<Value> {
-    let kept = json!({"match": {
+/// That a frame is for one of the addresses that bridges keep to themselves (IEEE 802.1D, 01-80-C2-00-00-0x).
+fn is_kept() -> Value {
+    json!({"match": {
         "op": "==",
         "left": {"&": [{"payload": {"protocol": "ether", "field": "daddr"}}, "ff:ff:ff:ff:ff:f0"]},
         "right": "01:80:c2:00:00:00",
-    }});
+    }})
+}
+
+/// The bridge's own hooks. Every frame that a port takes in passes `prerouting`, but for those to the addresses that
+/// bridges keep to themselves, which go to `input` at once, or past the bridge (net/bridge/br_input.c,
+/// `br_handle_frame`); every frame that leaves by a port passes `postrouting`.
+fn bridge_chains(plan: &Plan, family: &str) -> Vec<Value> {
     [
         ("from_ports", "prerouting", Side::In, None),
-        ("from_ports_to_bridge", "input", Side::In, Some(kept)),
+        ("from_ports_to_bridge", "input", Side::In, Some(is_kept())),
         ("to_ports", "postrouting", Side::Out, None),
     ]
     .into_iter()
@@ -119,14 +123,19 @@ fn bridge_chains(plan: &Plan, family: &str) -> Vec<Value> {
     .collect()
 }
 
-/// The node's own hooks. Frames of a bridge's ports come here from the bridge, not from a veth.
-fn chains_of_routed(plan: &Plan, family: &str, [incoming, outgoing]: [&str; 2]) -> Vec<Value> {
-    [("from_ports", incoming, Side::In), ("to_ports", outgoing, Side::Out)]
-        .into_iter()
-        .flat_map(|(name, hook, side)| {
-            let named = plan.routed.iter().map(|names| equal(&side.meta("ifname"), names)).collect();
-            chain(plan, family, name, hook, side, named)
-        })
+/// The node's own hooks. Frames of a bridge's ports come here from the bridge, not from a veth, but for those that it
+/// hands to the node as the port's own: to 01-80-C2-00-00-0E (LLDP), and with STP to 01-80-C2-00-00-00.
+fn chains_of_node(plan: &Plan, family: &str, [incoming, outgoing]: [&str; 2]) -> Vec<Value> {
+    let past = plan.bridged.iter().map(|_| ("from_ports_past_bridge", incoming, Side::In, is_kept()));
+    let routed = plan.routed.iter().flat_map(|names| {
+        let named = |side: Side| equal(&side.meta("ifname"), names);
+        [
+            ("from_ports", incoming, Side::In, named(Side::In)),
+            ("to_ports", outgoing, Side::Out, named(Side::Out)),
+        ]
+    });
+    past.chain(routed)
+        .flat_map(|(name, hook, side, condition)| chain(plan, family, name, hook, side, vec![condition]))
         .collect()
 }
 
@@ -192,7 +201,7 @@ mod tests {
         let hooks: Vec<_> =
             commands(&all, "chain").iter().map(|chain| (&chain["hook"], &chain["policy"])).collect();
         let accept = json!("accept");
-        let expected = [json!("prerouting"), json!("input"), json!("postrouting")];
+        let expected = ["prerouting", "input", "postrouting", "prerouting", "input"].map(|hook| json!(hook));
         assert_eq!(hooks, expected.each_ref().map(|hook| (hook, &accept)));
         assert_eq!(commands(&whole(&plan(false), &BTreeSet::new()), "element"), [&json!(null); 0]);
     }
@@ -238,13 +247,15 @@ mod tests {
     fn an_exchange_names_only_what_differs() {
         let port = |ifindex: u32| Port { ifindex, name: format!("veth{ifindex}") };
         let (gone, new) = (port(7), port(9));
-        let element = |port: &Port| {
+        let element = |family: &str, port: &Port| {
             json!({"element": {
-                "family": "bridge", "table": "podgate_a-1", "name": "open",
+                "family": family, "table": "podgate_a-1", "name": "open",
                 "elem": [{"concat": [port.ifindex, port.name]}],
             }})
         };
-        let expected = json!({"nftables": [{"delete": element(&gone)}, {"add": element(&new)}]});
+        let commands = ["bridge", "inet", "arp"]
+            .map(|family| [json!({"delete": element(family, &gone)}), json!({"add": element(family, &new)})]);
+        let expected = json!({"nftables": commands.concat()});
         assert_eq!(exchange(&plan(false), &[&gone], &[&new]), expected);
     }
 }

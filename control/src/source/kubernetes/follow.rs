@@ -9,7 +9,7 @@ use kube::{Client, Config};
 use nix::ifaddrs::getifaddrs;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::sleep_until;
 
 use super::super::{Loaded, StateOrigin, Update};
 use super::access::{self, AccessError};
@@ -33,8 +33,6 @@ const SAVE_AFTER: Duration = Duration::from_millis(250);
 const SAVE_SHARE: u32 = 20;
 /// What could not be written is tried again after so long.
 const SAVE_AGAIN_AFTER: Duration = Duration::from_secs(30);
-/// How long the first news are waited for, if there is nothing to go on with until then.
-const FIRST_WITHIN: Duration = Duration::from_secs(5);
 
 /// The objects of a Kubernetes cluster, followed. Dropping it ends that.
 #[derive(Debug)]
@@ -82,11 +80,10 @@ impl Follower {
         self.updates.recv().await
     }
 
-    /// The first state, if there is one soon: at once where one was kept on disk. `None` if the server
-    /// is away.
+    /// The state that was kept on disk. `None` if there is none: what the server says comes by
+    /// [`Follower::next`], and nothing waits for it, least of all the guard.
     pub async fn first(&mut self) -> Option<Update> {
-        let patience = if self.has_saved { Duration::MAX } else { FIRST_WITHIN };
-        timeout(patience, self.updates.recv()).await.ok().flatten()
+        if self.has_saved { self.updates.recv().await } else { None }
     }
 
     /// What can be asked of it at any time.
