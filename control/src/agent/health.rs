@@ -87,11 +87,14 @@ pub(super) fn source_state(state: &State, source: &SourceStatus) -> SourceState 
         SourceKind::Kubernetes => source.is_current(),
     };
     let held_back = held_back(state).into_iter().next();
+    // What stands in for a policy is not what the source says.
+    let not_applied = source.troubles.iter().find(|trouble| trouble.kind == "NetworkPolicy");
+    let told = held_back.or_else(|| source.told()).or_else(|| not_applied.map(ToString::to_string));
     SourceState {
         kind: source.kind,
-        synced: is_current && held_back.is_none(),
+        synced: is_current && told.is_none(),
         last_contact_seconds: source.last_contact_seconds,
-        told: held_back.or_else(|| source.told()),
+        told,
     }
 }
 

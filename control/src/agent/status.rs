@@ -86,7 +86,7 @@ impl Gateway {
             last_publish_ms: state.published.map(|(_, took)| took.as_secs_f64() * 1e3),
             publish_p99_ms: state.publish_times.percentile_ms(99.0),
             time_to_policy: state.pod_starts.summary(),
-            policies: state.cluster.policies().len(),
+            policies: state.in_force.as_ref().map_or(0, |in_force| in_force.cluster.policies().len()),
             endpoints: state.compiled.map_or(0, |(sizes, ..)| sizes.endpoints),
             identities: state.compiled.map_or(0, |(sizes, ..)| sizes.identities),
             table_bytes: snapshot

@@ -96,8 +96,9 @@ pub async fn run(options: RunOptions, ready: impl FnOnce(&Gateway)) -> Result<()
     let mut feed = feed::start(&options).await?;
     let loaded = feed::first(&mut feed).await?;
 
-    let listening = options.listen.map(api::listen).transpose()?;
+    // First: that another one of the name runs says more than that its address is in use.
     let lock = InstanceLock::take(&paths, &options.name)?;
+    let listening = options.listen.map(api::listen).transpose()?;
     let netlink = Netlink::connect()?;
     let held_before = paths.has_pins();
     let (name, on_exit) = (options.name.clone(), options.on_exit);
