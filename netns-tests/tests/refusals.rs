@@ -74,17 +74,6 @@ fn bad_manifests_at_the_start() {
 }
 
 #[test]
-fn pods_with_too_large_an_mtu() {
-    let _turn = Turn::shared();
-    let mut node = Node::with_mtu(3499);
-    node.add("a/one");
-    let dir = tempfile::tempdir().expect("a directory");
-    let port = node.pod("a/one").port.clone();
-    let parts = [port.as_str(), "3499", "3498", "--except"];
-    assert_refused(&node, &mut run(&node, &dir, &["--bridge", "cni0"]), &parts);
-}
-
-#[test]
 fn processes_without_capabilities() {
     let _turn = Turn::shared();
     let (node, dir) = (Node::with_pods(&["a/one"]), tempfile::tempdir().expect("a directory"));
