@@ -18,7 +18,8 @@ pub(super) async fn start(options: &RunOptions) -> Result<Feed, RunError> {
     Ok(Feed::Manifests(Watch::start(source)?))
 }
 
-/// The first objects. `None` if the API server is away, and nothing was kept on disk.
+/// The first objects. `None` where they come from an API server and nothing was kept on disk: the guard does not
+/// wait for the server.
 pub(super) async fn first(feed: &mut Feed) -> Result<Option<Loaded>, RunError> {
     match (feed.first().await, &feed) {
         (Some(Update { loaded, .. }), _) => {
