@@ -21,7 +21,7 @@ impl Feed {
         }
     }
 
-    /// The first state. `None` if there is none soon, and what is to be guarded has to be guarded
+    /// The first state. `None` if there is none at once, and what is to be guarded has to be guarded
     /// without.
     pub async fn first(&mut self) -> Option<Update> {
         match self {
