@@ -358,9 +358,7 @@ impl<'a> Follow<'a> {
         gateway.tell_of_strays();
         changed
     }
-}
 
-impl Follow<'_> {
     fn unread(&mut self, what: &str, error: &dyn std::error::Error) {
         tracing::warn!(%error, "{what}");
         self.has_unread = true;

@@ -9,6 +9,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use super::scope::DevicePattern;
 use super::{Paths, list_instances};
 use crate::net::{NetError, Netns};
 
@@ -107,13 +108,10 @@ impl Home {
 /// Whether two parts of what is guarded, as `RunOptions::guards` writes them, have a device in common: the same
 /// bridge, or patterns that a name may match both of.
 fn meet(one: &str, other: &str) -> bool {
-    let routed = |part: &'_ str| part.strip_prefix("routed ").map(str::to_owned);
-    let (Some(one), Some(other)) = (routed(one), routed(other)) else { return one == other };
-    match (one.strip_suffix('*'), other.strip_suffix('*')) {
-        (Some(one), Some(other)) => one.starts_with(other) || other.starts_with(one),
-        (Some(begin), None) => other.starts_with(begin),
-        (None, Some(begin)) => one.starts_with(begin),
-        (None, None) => one == other,
+    let routed = |part: &str| part.strip_prefix("routed ")?.parse::<DevicePattern>().ok();
+    match (routed(one), routed(other)) {
+        (Some(one), Some(other)) => one.meets(&other),
+        _ => one == other,
     }
 }
 

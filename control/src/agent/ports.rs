@@ -360,12 +360,12 @@ impl PortTable {
     pub(super) fn in_force(&mut self, is_bound: impl Fn(PortId) -> bool, now: Time) -> Vec<Duration> {
         self.resting.clear();
         let waited = self.ports.values_mut().filter_map(|port| {
-            let bound = port.bound.as_mut().filter(|_| is_bound(port.id));
-            let waited = bound.and_then(|bound| {
+            let mut bound = port.bound.as_mut().filter(|_| is_bound(port.id));
+            let waited = bound.as_mut().and_then(|bound| {
                 bound.time_to_policy = Some(now.since(bound.waits_since.take()?));
                 bound.time_to_policy
             });
-            port.enforced = port.bound.clone().filter(|_| is_bound(port.id));
+            port.enforced = bound.cloned();
             waited
         });
         waited.collect()

@@ -26,6 +26,12 @@ impl DevicePattern {
     pub fn matches(&self, name: &str) -> bool {
         if self.is_prefix { name.starts_with(&self.begin) } else { name == self.begin }
     }
+
+    /// Whether a name may be that of a device of both.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        // The shortest names of one of them are among those of the other.
+        self.matches(&other.begin) || other.matches(&self.begin)
+    }
 }
 
 impl FromStr for DevicePattern {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use futures::FutureExt;
 use podgate_control::source::{KubernetesOptions, SourceStatus, StateOrigin};
 
 use crate::fixture::{Api, NAMESPACES, PODS, names, pod};
@@ -31,6 +32,16 @@ async fn a_restart_while_the_server_is_away_uses_what_was_kept() {
     api.serve().await;
     again.until("b is there", |cluster| names(cluster) == ["a", "b"]).await;
     again.until_status("it is live", SourceStatus::is_current).await;
+}
+
+/// Guards come up before anything is known; they are not to wait for a server.
+#[tokio::test]
+async fn without_a_copy_there_is_no_first_state_to_wait_for() {
+    let mut api = Api::start().await;
+    api.end();
+    let mut following = api.follow().await;
+    let first = following.0.first().now_or_never().expect("it is there at once, or there is none");
+    assert!(first.is_none());
 }
 
 #[tokio::test]
