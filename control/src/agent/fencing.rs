@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use podgate_dataplane::steer::Fallback;
 
+use super::alarms::Subject;
 use super::gateway::Gateway;
 use super::start::StartError;
 use super::{FenceMode, Paths};
@@ -226,7 +227,7 @@ impl Gateway {
                  pods that came meanwhile were open until they were guarded"
             ));
         }
-        self.set_alarms("fence", alarms);
+        self.set_alarms(Subject::Fence, alarms);
         self.fence.tell(raised);
     }
 }

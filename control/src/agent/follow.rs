@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use podgate_dataplane::mac::Mac;
 
+use super::alarms::Subject;
 use super::gateway::Gateway;
 use super::preflight;
 use super::scope::{GuardedBridge, Scope};
@@ -28,8 +29,8 @@ pub(super) struct Follow<'a> {
     scope: Scope,
     /// What is wrong with a port, by ifindex.
     troubles: BTreeMap<u32, Trouble>,
-    /// Addresses have changed, and could not be read.
-    has_unread: bool,
+    /// What of changed addresses could not be read, and why.
+    unread: Vec<String>,
 }
 
 struct Trouble {
@@ -51,7 +52,7 @@ pub(super) enum Unguarded {
 impl<'a> Follow<'a> {
     /// Those of `scope`.
     pub(super) fn new(netlink: &'a Netlink, scope: Scope) -> Self {
-        Self { netlink, scope, troubles: BTreeMap::new(), has_unread: false }
+        Self { netlink, scope, troubles: BTreeMap::new(), unread: Vec::new() }
     }
 
     /// The pod's end of every port there is.
@@ -83,7 +84,8 @@ impl<'a> Follow<'a> {
     /// What is wrong now.
     pub(super) fn alarms(&self) -> Vec<String> {
         let of_bridge = self.scope.bridge.as_ref().and_then(GuardedBridge::trouble);
-        of_bridge.into_iter().chain(self.troubles.values().map(|trouble| trouble.told.clone())).collect()
+        let of_ports = self.troubles.values().map(|trouble| &trouble.told);
+        of_bridge.into_iter().chain(of_ports.chain(&self.unread).cloned()).collect()
     }
 
     /// Deals with an event and those that wait behind it. Returns whether policy has to be put in
@@ -148,7 +150,7 @@ impl<'a> Follow<'a> {
     pub(super) async fn settle_fence(&self, gateway: &Gateway) {
         let others =
             if gateway.fence_asks_for_others().await { self.ports_of_others().await } else { Vec::new() };
-        gateway.set_alarms("other bridges", others.first().map(told_of_others).into_iter().collect());
+        gateway.set_alarms(Subject::OtherBridges, others.first().map(told_of_others).into_iter().collect());
         gateway.settle_fence(others).await;
     }
 
@@ -174,7 +176,7 @@ impl<'a> Follow<'a> {
                 changed |= self.guard(gateway, link).await;
             }
         }
-        if self.has_unread {
+        if !self.unread.is_empty() {
             changed |= self.read_addresses(gateway).await;
         }
         let gone = |index: &u32| !links.iter().any(|link| link.index == *index);
@@ -335,11 +337,10 @@ impl<'a> Follow<'a> {
         }
     }
 
-    /// Addresses changed somewhere: this node's, or those at some pod's end.
-    /// What cannot be read is read again.
+    /// Addresses changed somewhere: this node's, or those at some pod's end. What cannot be read is read again.
     async fn read_addresses(&mut self, gateway: &Gateway) -> bool {
         let mut changed = false;
-        self.has_unread = false;
+        self.unread.clear();
         match self.netlink.host_addresses().await {
             Ok(addresses) => changed |= gateway.set_node_addresses(addresses),
             Err(error) => self.unread("this node's addresses could not be read", &error),
@@ -360,8 +361,7 @@ impl<'a> Follow<'a> {
     }
 
     fn unread(&mut self, what: &str, error: &dyn std::error::Error) {
-        tracing::warn!(%error, "{what}");
-        self.has_unread = true;
+        self.unread.push(format!("{what}: {error}; it is tried again every second"));
     }
 }
 

@@ -12,6 +12,7 @@ use podgate_dataplane::steer::{CountsReader, SteerConfig, SteerError, Steering};
 use podgate_dataplane::worker::{self, Shared, Worker, WorkerGauges, WorkerReport};
 use podgate_flowtable::{Addr, Epoch, Quota, Time};
 
+use super::alarms::{Alarms, Subject};
 use super::attachments::Attachments;
 use super::bindings::Bindings;
 use super::fencing::Fencing;
@@ -37,6 +38,9 @@ const SNAPSHOTS_KEPT: usize = 16;
 pub(super) const STALE: Duration = Duration::from_millis(500);
 /// A worker that shows no life between so many looks in a row hangs.
 const HUNG_LOOKS: u32 = 10;
+/// How long it is told that another program was ahead of ours. Frames may have passed unseen, and nothing else tells
+/// of it.
+const TOLD_FOR: Duration = Duration::from_hours(1);
 /// How long workers may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -126,8 +130,8 @@ pub(super) struct State {
     pub(super) compiler: Compiler,
     /// How large the policy in force is, what it took to compile it, and how long.
     pub(super) compiled: Option<(Sizes, Work, Duration)>,
-    /// Standing alarms, by what they are about.
-    pub(super) alarms: BTreeMap<&'static str, Vec<String>>,
+    /// What a person should know.
+    pub(super) alarms: Alarms,
 }
 
 /// What is wrong with a worker.
@@ -140,16 +144,9 @@ pub(super) enum Lost {
 }
 
 impl State {
-    /// Sets or clears the alarms about one thing; new ones are logged.
-    fn alarm(&mut self, about: &'static str, alarms: Vec<String>) {
-        if alarms.is_empty() {
-            self.alarms.remove(about);
-        } else if self.alarms.get(about) != Some(&alarms) {
-            for alarm in &alarms {
-                tracing::warn!("{alarm}");
-            }
-            self.alarms.insert(about, alarms);
-        }
+    /// Sets or clears the alarms about one thing.
+    fn alarm(&mut self, about: Subject, alarms: Vec<String>) {
+        self.alarms.set(about, alarms, worker::now());
     }
 }
 
@@ -303,11 +300,11 @@ impl Gateway {
     pub(super) fn tell_of_strays(&self) {
         let mut state = self.state();
         let strays = state.ports.strays(&state.cluster);
-        state.alarm("addresses", strays);
+        state.alarm(Subject::Addresses, strays);
     }
 
     /// Sets or clears the alarms about one thing.
-    pub(super) fn set_alarms(&self, about: &'static str, alarms: Vec<String>) {
+    pub(super) fn set_alarms(&self, about: Subject, alarms: Vec<String>) {
         self.state().alarm(about, alarms);
     }
 
@@ -375,8 +372,8 @@ impl Gateway {
             "policy in force"
         );
         state.bindings.keep(&Paths::new(&self.options.run_dir, &self.options.name), state.ports.formers());
-        state.alarm("endpoints", alarms);
-        state.alarm("services", service_notes.iter().map(ToString::to_string).collect());
+        state.alarm(Subject::Endpoints, alarms);
+        state.alarm(Subject::Services, service_notes.iter().map(ToString::to_string).collect());
         self.epochs.send_replace(epoch.0);
         Ok(())
     }
@@ -425,11 +422,16 @@ impl Gateway {
             };
             alarms.push(format!("{what}: it could let frames pass unseen; {done}"));
         }
-        drop(state);
         if !alarms.is_empty() {
-            self.set_alarms("programs", alarms);
+            let now = worker::now();
+            state.alarms.set_until(Subject::Programs, alarms, now.after(TOLD_FOR), now);
         }
         Ok(())
+    }
+
+    /// Sees to alarms whose time is over. To be called every second.
+    pub(super) fn tick_alarms(&self) {
+        self.state().alarms.tick(worker::now());
     }
 
     /// Forgets clients of Services whose time with their backend is over.
@@ -480,7 +482,7 @@ impl Gateway {
                 alarms.push(format!("worker {number} has shown no life for {ms} ms; its frames wait"));
             }
         }
-        state.alarm("workers", alarms);
+        state.alarm(Subject::Workers, alarms);
         lost
     }
 

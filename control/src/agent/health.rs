@@ -68,7 +68,7 @@ impl Gateway {
             ready: reasons.is_empty(),
             reasons,
             epoch: state.snapshots.back().map(|snapshot| snapshot.epoch.0),
-            warnings: state.alarms.values().flatten().cloned().chain(source.alarms()).collect(),
+            warnings: state.alarms.iter().cloned().chain(source.alarms()).collect(),
             source: Some(source_state(&state, &source)),
         }
     }

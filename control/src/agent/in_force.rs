@@ -6,11 +6,12 @@ use std::time::Duration;
 use podgate_dataplane::worker;
 use podgate_flowtable::Epoch;
 
+use super::alarms::Subject;
 use super::gateway::{Gateway, State};
 use super::history;
 use crate::api;
 use crate::model::{Cluster, ObjectKey};
-use crate::source::{Background, list, policy};
+use crate::source::{Background, ObjectTrouble, list, policy};
 
 /// The objects behind a snapshot. Manifests that came later and could not be put in force are not
 /// among them.
@@ -62,6 +63,11 @@ impl Gateway {
 
     /// The policy of that name as it is in force.
     pub fn policy_in_force(&self, key: &ObjectKey) -> api::PolicyInForce {
+        let source = self.source_status();
+        let is_about = |trouble: &&ObjectTrouble| {
+            (trouble.kind.as_str(), trouble.namespace.as_deref(), trouble.name.as_str())
+                == ("NetworkPolicy", Some(key.namespace.as_str()), key.name.as_str())
+        };
         let state = self.state();
         let in_force = state.in_force.as_ref();
         let found = in_force.and_then(|in_force| in_force.cluster.policies().get(key));
@@ -69,6 +75,7 @@ impl Gateway {
             epoch: in_force.map(|in_force| in_force.epoch.0),
             revision: in_force.and_then(|in_force| in_force.revision),
             object: found.map(|found| policy(found)),
+            trouble: source.troubles.iter().find(is_about).map(ToString::to_string),
             held_back: held_back(&state),
         }
     }
@@ -97,6 +104,7 @@ impl Gateway {
 
 /// Why what the source says now is not in force, if it is not.
 pub(super) fn held_back(state: &State) -> Vec<String> {
-    let newer = ["manifests", "compile"].into_iter().filter_map(|about| state.alarms.get(about));
-    newer.flatten().cloned().collect()
+    let newer =
+        [Subject::Manifests, Subject::Compile].into_iter().flat_map(|about| state.alarms.about(about));
+    newer.cloned().collect()
 }

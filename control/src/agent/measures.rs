@@ -13,15 +13,12 @@ use podgate_dataplane::verdict::DropReason;
 use podgate_dataplane::worker::{self, BOUNDS_NANOS, ResidenceCounts, WorkerGauges};
 use podgate_flowtable::Time;
 
+use super::alarms::Subject;
 use super::gateway::{Gateway, STALE};
 use super::{health, history};
 use crate::api::{
     Direction, Distribution, Measures, POD_START_BOUNDS, PUBLISH_BOUNDS, ProcessMeasures, WorkerMeasures,
 };
-
-/// What alarms can be about; each is exported, with none standing too.
-const SUBJECTS: [&str; 8] =
-    ["compile", "endpoints", "fence", "manifests", "ports", "programs", "services", "workers"];
 
 impl Gateway {
     /// As of now. May take milliseconds: not for the control loop's thread.
@@ -40,8 +37,9 @@ impl Gateway {
         let rejudged = self.revalidation.totals();
         let source = self.source_status();
         let state = self.state();
-        let mut alarms: BTreeMap<_, _> = SUBJECTS.into_iter().map(|subject| (subject, 0)).collect();
-        alarms.extend(state.alarms.iter().map(|(subject, alarms)| (*subject, alarms.len())));
+        // Each is exported, with none standing too.
+        let counts = Subject::ALL.map(|about| (about.name(), state.alarms.about(about).len()));
+        let mut alarms: BTreeMap<_, _> = counts.into_iter().collect();
         alarms.insert("source", source.alarms().len());
         let bound = state.ports.iter().filter(|port| port.enforced.is_some()).count() as u64;
         let snapshot = state.snapshots.back();

@@ -4,6 +4,7 @@
 //! options    what it is told
 //! flow_options  what the flow table is made from
 //! paths      where it keeps things
+//! alarms     what a person should know
 //! attachments  what runtimes tell of pods
 //! cni        runtimes at the door
 //! bpffs      where pins can be, so that they outlive the gateway
@@ -36,6 +37,7 @@
 //! detach     taking everything down
 //! ```
 
+mod alarms;
 mod attachments;
 mod bindings;
 mod bpffs;

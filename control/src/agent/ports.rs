@@ -128,7 +128,7 @@ impl Port {
     }
 
     fn note_of_strangeness(&self, cluster: &Cluster) -> Option<String> {
-        let seen: Vec<_> = self.seen.iter().filter(|seen| !is_link_local(**seen)).collect();
+        let seen: Vec<_> = self.seen.iter().copied().filter(|seen| !is_link_local(*seen)).collect();
         let device = &self.device.name;
         if let Some(told) = &self.told {
             let why = match cluster.pods().get(&told.key) {
@@ -137,7 +137,8 @@ impl Port {
                     told.uid.as_deref().unwrap_or_default(),
                     pod.uid.as_deref().unwrap_or_default()
                 ),
-                _ => format!("which the manifests do not know with the address {}", join(&seen)),
+                _ if seen.is_empty() => "which is not known, nor has it an address".to_owned(),
+                _ => format!("which is not known with the address {}", some_of(&seen)),
             };
             return Some(format!(
                 "{device}: the runtime has told that it is of pod {told}, {why}; its frames are dropped \
@@ -146,9 +147,8 @@ impl Port {
         }
         (!seen.is_empty()).then(|| {
             format!(
-                "{device}: no pod in the manifests has the address {}; its frames are dropped \
-                 (unknown-endpoint)",
-                join(&seen)
+                "{device}: no pod that is known has the address {}; its frames are dropped (unknown-endpoint)",
+                some_of(&seen)
             )
         })
     }
@@ -374,6 +374,19 @@ impl PortTable {
 
 fn join<T: ToString>(items: &[T]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// How many addresses are told one by one: a pod may give itself thousands.
+const TOLD: usize = 4;
+
+/// The first of them, and how many more there are.
+fn some_of(addresses: &[IpAddr]) -> String {
+    match addresses.get(..TOLD) {
+        Some(first) if first.len() < addresses.len() => {
+            format!("{} and {} more", join(first), addresses.len() - TOLD)
+        }
+        _ => join(addresses),
+    }
 }
 
 fn is_link_local(address: IpAddr) -> bool {

@@ -1,6 +1,6 @@
 //! Everything but ports and policy: loaded, attached, running.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -14,6 +14,7 @@ use podgate_dataplane::steer::{Lane, SteerConfig, SteerError, Steering};
 use podgate_dataplane::worker::{self, GateJudge, Shared, Worker, WorkerConfig, WorkerError};
 use podgate_flowtable::{Config as FlowConfig, ConfigError, FlowTable, FragmentTable};
 
+use super::alarms::Alarms;
 use super::attachments::Attachments;
 use super::bindings::Bindings;
 use super::carry::{self, Carried, CarryError, Origin};
@@ -192,7 +193,7 @@ impl Gateway {
             translator: Translator::default(),
             compiler: Compiler::new(),
             compiled: None,
-            alarms: BTreeMap::new(),
+            alarms: Alarms::default(),
         };
         let thread = Revalidation::start(Arc::clone(&shared), counters.clone());
         let revalidation = thread.map_err(|source| StartError::Thread { source })?;

@@ -98,7 +98,7 @@ impl Gateway {
             flows_cut: revalidated.cut,
             last_change: self.revalidation.last(),
             events_lost: self.shared.events.lost(),
-            alarms: state.alarms.values().flatten().cloned().chain(source.alarms()).collect(),
+            alarms: state.alarms.iter().cloned().chain(source.alarms()).collect(),
             source,
             ports,
             workers: (0..)

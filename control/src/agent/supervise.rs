@@ -8,6 +8,7 @@ use podgate_flowtable::Time;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::alarms::Subject;
 use super::carry;
 use super::cni;
 use super::detach::{DetachError, InstanceLock, LockError, remove_files, take_down};
@@ -212,6 +213,7 @@ async fn guard(
             _ = verify.tick() => {
                 gateway.beat();
                 gateway.forget_clients();
+                gateway.tick_alarms();
                 if let Err(error) = gateway.change_mark() {
                     tracing::warn!(%error, "the secret mark could not be changed");
                 }
@@ -227,7 +229,7 @@ async fn guard(
                 if follow.look_again(&gateway).await {
                     put_in_force(&gateway, changed);
                 }
-                gateway.set_alarms("ports", follow.alarms());
+                gateway.set_alarms(Subject::Ports, follow.alarms());
             }
             () = &mut server => {}
             update = feed.next(), if watching => match update {
@@ -236,12 +238,12 @@ async fn guard(
                 None => {
                     watching = false;
                     let told = "changes of policy are no longer followed; restart podgate to read them again";
-                    gateway.set_alarms("manifests", vec![told.into()]);
+                    gateway.set_alarms(Subject::Manifests, vec![told.into()]);
                 }
             },
             Some(asked) = visitors.next() => {
                 cni::answer(&gateway, &mut follow, asked, &mut visitors).await;
-                gateway.set_alarms("ports", follow.alarms());
+                gateway.set_alarms(Subject::Ports, follow.alarms());
             }
             event = monitor.next() => match event {
                 Some(event) => {
@@ -249,7 +251,7 @@ async fn guard(
                     if follow.on(&gateway, event, &mut monitor).await {
                         put_in_force(&gateway, changed);
                     }
-                    gateway.set_alarms("ports", follow.alarms());
+                    gateway.set_alarms(Subject::Ports, follow.alarms());
                 }
                 None => break Err(RunError::MonitorEnded),
             },
@@ -279,12 +281,12 @@ async fn manifests(gateway: &Gateway, follow: &mut Follow<'_>, update: Update) {
             note(&loaded);
             // What is bound by the new manifests is bound to what the pod's end is now.
             follow.refresh(gateway, &gateway.set_manifests(loaded, noticed)).await;
-            gateway.set_alarms("manifests", Vec::new());
+            gateway.set_alarms(Subject::Manifests, Vec::new());
             put_in_force(gateway, noticed);
         }
         Err(errors) => {
             let alarm = |error: &SourceError| format!("{error}; the last good manifests stay in force");
-            gateway.set_alarms("manifests", errors.iter().map(alarm).collect());
+            gateway.set_alarms(Subject::Manifests, errors.iter().map(alarm).collect());
         }
     }
 }
@@ -306,7 +308,7 @@ pub(super) fn put_in_force(gateway: &Gateway, changed: Time) {
         return;
     }
     match gateway.publish(changed) {
-        Ok(()) => gateway.set_alarms("compile", Vec::new()),
+        Ok(()) => gateway.set_alarms(Subject::Compile, Vec::new()),
         Err(error) => not_in_force(gateway, &error),
     }
 }
@@ -317,5 +319,5 @@ fn not_in_force(gateway: &Gateway, error: &PublishError) {
     } else {
         "there is none from before, and nothing passes until it can be"
     };
-    gateway.set_alarms("compile", vec![format!("{error}; {instead}")]);
+    gateway.set_alarms(Subject::Compile, vec![format!("{error}; {instead}")]);
 }

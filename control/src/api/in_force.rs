@@ -69,6 +69,9 @@ pub struct PolicyInForce {
     /// The NetworkPolicy with every default filled in; absent if it is not in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<Value>,
+    /// Why the policy of that name cannot be applied as it is written, and what is in force instead, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
     /// Why what its source says now is not in force, if it is not.
     pub held_back: Vec<String>,
 }

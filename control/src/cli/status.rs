@@ -118,7 +118,7 @@ fn behind(port: &PortStatus) -> String {
     let told = port.cni.as_ref().and_then(|told| told.pod.as_ref());
     match (&port.pod, told) {
         (Some(pod), _) => pod.clone(),
-        (None, Some(told)) => format!("(closed: {told}, not known yet)"),
+        (None, Some(told)) => format!("(closed: {told}, which is not known)"),
         (None, None) => "(no known pod)".into(),
     }
 }

@@ -13,6 +13,7 @@ use super::{Failure, Outcome, block_on, survey};
 use crate::api::{Client, ClientError, PolicyInForce, Wanted};
 use crate::model::{NetworkPolicy, ObjectKey};
 use crate::source::{Object, Strictness, read_manifests};
+use crate::tools::Survey;
 
 /// How soon a gateway that does not answer is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
@@ -25,8 +26,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
     kubectl apply -f policy.yaml && podgate wait -f policy.yaml --timeout 10s\n  \
     podgate wait --policy shop/old --deleted\n\n\
     A policy is in force once the snapshot that was compiled from it is published: the next frame of every\n\
-    pod of this node is judged by it. With --policy any content of that name will do; with -f it has to be\n\
-    what the file says, defaults filled in.\n\n\
+    pod of this node is judged by it. With --policy any content of that name will do that can be applied; with\n\
+    -f it has to be what the file says, defaults filled in.\n\n\
     Exit code: 0 if all of it is in force, 1 if it is not within the time."
 )]
 pub(super) struct WaitArgs {
@@ -71,6 +72,8 @@ enum Standing {
     Met,
     Missing,
     Differs,
+    /// There, but what it was last changed to cannot be applied.
+    NotAsWritten,
     StillThere,
 }
 
@@ -100,7 +103,8 @@ fn conditions(args: &WaitArgs) -> Result<BTreeMap<ObjectKey, Condition>, Failure
     let named = args.policy.iter().map(|key| (key.clone(), Condition::Present));
     let mut conditions: BTreeMap<_, _> = named.collect();
     if !args.file.is_empty() {
-        let survey = survey::files(&args.file)?;
+        // What it remarks of pods and addresses is nothing to one who waits for policies.
+        let survey = Survey::read(&args.file).map_err(|failed| survey::refused(&failed))?;
         let policies = survey.cluster.policies();
         if policies.is_empty() {
             return Err(anyhow::anyhow!("there is no NetworkPolicy in what --file names").into());
@@ -119,6 +123,7 @@ fn conditions(args: &WaitArgs) -> Result<BTreeMap<ObjectKey, Condition>, Failure
 impl Condition {
     fn of(&self, found: &PolicyInForce) -> Standing {
         match (self, &found.object) {
+            (Self::Present, Some(_)) if found.trouble.is_some() => Standing::NotAsWritten,
             (Self::Absent, None) | (Self::Present, Some(_)) => Standing::Met,
             (Self::Absent, Some(_)) => Standing::StillThere,
             (Self::Present | Self::Like(_), None) => Standing::Missing,
@@ -191,7 +196,8 @@ async fn look(
     for (key, condition) in conditions {
         let found = client.policy_in_force(key).await?;
         let snapshot = found.epoch.map_or_else(String::new, |epoch| format!(" (snapshot {epoch})"));
-        match condition.of(&found) {
+        let standing = condition.of(&found);
+        match standing {
             Standing::Met if matches!(condition, Condition::Absent) => {
                 met.push(format!("policy {key} is not in force on this node{snapshot}"));
             }
@@ -200,9 +206,15 @@ async fn look(
             Standing::Differs => unmet.push(format!(
                 "policy {key} is in force on this node{snapshot}, but says something else than the file"
             )),
+            Standing::NotAsWritten => {
+                unmet.push(format!("policy {key} is not in force on this node as it is written{snapshot}"));
+            }
             Standing::StillThere => {
                 unmet.push(format!("policy {key} is still in force on this node{snapshot}"));
             }
+        }
+        if standing != Standing::Met {
+            unmet.extend(found.trouble);
         }
         epochs.push(found.epoch);
         held_back = found.held_back;
@@ -240,6 +252,7 @@ mod tests {
                 "metadata": {"namespace": "x", "name": "p"},
                 "spec": {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"ports": ports}], "egress": []},
             })),
+            trouble: None,
             held_back: Vec::new(),
         };
         // No policyTypes, no protocol: the defaults are the same.
@@ -253,6 +266,9 @@ mod tests {
         assert_eq!(wanted.of(&nothing), Standing::Missing);
         assert_eq!(Condition::Present.of(&nothing), Standing::Missing);
         assert_eq!(Condition::Present.of(&in_force(json!([]))), Standing::Met);
+        let refused = PolicyInForce { trouble: Some("spec.later".into()), ..in_force(json!([{"port": 80}])) };
+        assert_eq!(Condition::Present.of(&refused), Standing::NotAsWritten);
+        assert_eq!(wanted.of(&refused), Standing::Met, "the last good one is what the file says");
         assert_eq!(Condition::Absent.of(&in_force(json!([]))), Standing::StillThere);
         assert_eq!(Condition::Absent.of(&nothing), Standing::Met);
     }

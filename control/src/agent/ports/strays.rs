@@ -1,6 +1,6 @@
 //! Addresses that a pod has given itself beside its own. It gains nothing by them, but somebody should know.
 
-use super::{Bound, Port, PortTable, is_link_local, join};
+use super::{Bound, Port, PortTable, is_link_local, some_of};
 use crate::model::Cluster;
 
 impl PortTable {
@@ -30,7 +30,7 @@ impl Port {
         Some(format!(
             "{device}: pod {pod} has addresses that are not its own: {}{whose}; what it sends from them is dropped \
              (spoofed-ip, spoofed-arp), and nothing that is for them comes to it",
-            join(&others)
+            some_of(&others)
         ))
     }
 }
