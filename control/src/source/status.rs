@@ -53,7 +53,7 @@ pub enum Instead {
 }
 
 impl Instead {
-    /// In words, after "until then".
+    /// In words, after "until it is mended".
     pub const fn words(self) -> &'static str {
         match self {
             Self::LastGood => "what it said before stays in force",
@@ -99,7 +99,7 @@ pub struct Away {
     pub resource: String,
     /// Whether it has been read in this run; if so, what was read last is in use.
     pub was_read: bool,
-    /// Seconds since it was last well; since the start, if it never was.
+    /// Seconds since it was first found so; since the start, if it was never read.
     pub seconds: f64,
     /// What happens when it is tried.
     pub error: String,
@@ -170,13 +170,13 @@ impl SourceStatus {
         let server = self.server.as_deref().unwrap_or("its address is not known");
         let used = match self.origin {
             StateOrigin::Nothing => "nothing passes until it has been read",
-            StateOrigin::Disk => "the last good state, kept on disk, is in force until then",
+            StateOrigin::Disk => "the last good state, kept on disk, is in force meanwhile",
             StateOrigin::Live => "what was read last stays in force",
         };
         if self.is_followed() {
             let anew = self.listed_anew.join(", ");
             return Some(format!(
-                "the Kubernetes API ({server}) is listed anew ({anew}): until then, {used}"
+                "the Kubernetes API ({server}) is listed anew ({anew}): {used} until the list is whole"
             ));
         }
         let what = if self.away.is_empty() { "has not been read yet" } else { "is not followed" };
@@ -229,8 +229,8 @@ mod tests {
         assert_eq!(
             live.told().as_deref(),
             Some(
-                "the Kubernetes API (https://10.0.0.1:6443) is listed anew (pods): until then, what was read last \
-                 stays in force"
+                "the Kubernetes API (https://10.0.0.1:6443) is listed anew (pods): what was read last stays in force \
+                 until the list is whole"
             )
         );
         let files = SourceStatus::default();

@@ -13,9 +13,15 @@ async fn a_kubeconfig_that_cannot_be_used_is_told_at_the_start() {
         KubernetesOptions { access, ..api.options() }
     };
     let missing = Follower::start(with("none", None)).await.unwrap_err();
-    assert!(matches!(missing, AccessError::Kubeconfig(_)), "{missing}");
-    assert!(missing.to_string().contains("--kubeconfig"), "{missing}");
+    assert!(matches!(missing, AccessError::Kubeconfig { .. }), "{missing}");
+    let expected = format!(
+        "{}: the kubeconfig cannot be used: No such file or directory (os error 2); name another file with \
+         --kubeconfig, or a context with --context",
+        api.dir.path().join("none").display()
+    );
+    assert_eq!(missing.to_string(), expected);
     let context = Follower::start(with("kubeconfig", Some("elsewhere"))).await.unwrap_err();
-    assert!(context.to_string().contains("elsewhere"), "{context}");
+    let told = context.to_string();
+    assert!(told.contains("kubeconfig: the") && told.contains("it has no context \"elsewhere\""), "{told}");
     Follower::start(with("kubeconfig", Some("here"))).await.unwrap();
 }

@@ -42,13 +42,34 @@ async fn a_policy_that_cannot_be_applied_has_an_event_that_says_why() {
 #[tokio::test]
 async fn a_server_that_takes_no_events_changes_nothing() {
     let api = Api::start().await;
-    api.refuse_events(Some(403));
+    api.refuse_events(None, 403);
     api.put(POLICIES, policy("bad", &json!({"podSelector": {}, "egres": []})));
     let mut following = api.follow().await;
     assert_eq!(following.next().await.cluster.policies().len(), 1);
     api.until_events(1).await;
     api.put(POLICIES, policy("later", &json!({"podSelector": {}})));
     following.until("the next change comes", |cluster| cluster.policies().len() == 2).await;
+}
+
+#[tokio::test]
+async fn an_event_that_is_refused_is_in_no_others_way() {
+    let api = Api::start().await;
+    api.refuse_events(Some("a-bad"), 403);
+    for name in ["a-bad", "b-bad"] {
+        api.put(POLICIES, policy(name, &json!({"podSelector": {}, "egres": []})));
+    }
+    let _following = api.follow().await;
+    let names = |events: &[Value]| -> Vec<_> {
+        events.iter().map(|event| event["regarding"]["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&api.until_events(2).await), ["a-bad", "b-bad"]);
+    // Nor in the way of one that comes later. It may be tried once more before that one is seen.
+    api.put(POLICIES, policy("c-bad", &json!({"podSelector": {}, "egres": []})));
+    let later = names(&api.until_events(4).await);
+    assert!(
+        later[2..].contains(&"c-bad".to_owned()) && later[2..].contains(&"a-bad".to_owned()),
+        "{later:?}"
+    );
 }
 
 #[tokio::test]

@@ -58,9 +58,10 @@ struct Known {
     version: u64,
     resources: BTreeMap<&'static str, Resource>,
     has_no_slices: bool,
-    /// Events that somebody wanted to write, and the answer if they are refused.
+    /// Events that somebody wanted to write.
     events: Vec<Value>,
-    refuses_events: Option<u16>,
+    /// The policy whose Events are refused, or those of all, and the answer.
+    refuses_events: Option<(Option<String>, u16)>,
 }
 
 /// One kind of objects.
@@ -213,9 +214,9 @@ impl Api {
         self.change(path, |resource| resource.stalls = stalls);
     }
 
-    /// Answers every Event with that code; `None`: it is taken.
-    pub fn refuse_events(&self, code: Option<u16>) {
-        self.known().refuses_events = code;
+    /// Answers every Event with that code from now on, or every one on the policy of that name.
+    pub fn refuse_events(&self, policy: Option<&str>, code: u16) {
+        self.known().refuses_events = Some((policy.map(str::to_owned), code));
     }
 
     /// Waits until somebody has wanted so many times to write an Event.
@@ -343,7 +344,11 @@ async fn record(State(shared): State<Arc<Shared>>, Json(event): Json<Value>) -> 
         let mut known = shared.known.lock().unwrap();
         let is_there = known.events.iter().any(|before| key(before) == key(&event));
         known.events.push(event.clone());
-        (known.refuses_events, is_there)
+        let is_on =
+            |policy: &Option<String>| policy.as_ref().is_none_or(|name| event["regarding"]["name"] == **name);
+        let refused =
+            known.refuses_events.as_ref().filter(|(policy, _)| is_on(policy)).map(|(_, code)| *code);
+        (refused, is_there)
     };
     shared.asked.notify_waiters();
     match refused {

@@ -79,7 +79,10 @@ async fn a_list_that_is_not_whole_is_not_what_there_is() {
     assert_eq!((&status.away[..], &status.listed_anew[..]), (&[][..], &["pods".to_owned()][..]));
     assert!(status.synced && !status.is_current());
     let told = status.told().unwrap();
-    assert!(told.contains("is listed anew (pods): until then, what was read last stays in force"), "{told}");
+    assert!(
+        told.contains("is listed anew (pods): what was read last stays in force until the list is whole"),
+        "{told}"
+    );
     assert_eq!(status.alarms(), [""; 0]);
     following.nothing("half a list is none").await;
     api.release(PODS);

@@ -1,10 +1,11 @@
 //! The client: who we are, where the server is.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::client::ClientBuilder;
-use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError, LoadDataError};
 use kube::{Client, Config};
 
 use super::contact::Noticing;
@@ -26,9 +27,16 @@ pub enum AccessError {
     InCluster(#[source] InClusterError),
     /// The kubeconfig does not say it.
     #[error(
-        "the kubeconfig cannot be used: {0}; name another file with --kubeconfig, or a context with --context"
+        "{}: the kubeconfig cannot be used: {reason}; name another file with --kubeconfig, or a context with \
+         --context",
+        .file.display()
     )]
-    Kubeconfig(#[source] KubeconfigError),
+    Kubeconfig {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// What it says cannot be made a client of.
     #[error(
         "cannot make a client for the Kubernetes API: {0}; check certificates and keys in the kubeconfig"
@@ -51,9 +59,12 @@ pub(super) async fn config(options: &KubernetesOptions) -> Result<Config, Access
                 Some(file) => Kubeconfig::read_from(file),
                 None => Kubeconfig::read(),
             };
+            let failed = |error: KubeconfigError| AccessError::Kubeconfig {
+                file: file.clone().unwrap_or_else(|| "KUBECONFIG or ~/.kube/config".into()),
+                reason: told(&error),
+            };
             let chosen = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
-            let kubeconfig = kubeconfig.map_err(AccessError::Kubeconfig)?;
-            Config::from_custom_kubeconfig(kubeconfig, &chosen).await.map_err(AccessError::Kubeconfig)?
+            Config::from_custom_kubeconfig(kubeconfig.map_err(failed)?, &chosen).await.map_err(failed)?
         }
     };
     config.connect_timeout = Some(CONNECT_WITHIN);
@@ -63,6 +74,24 @@ pub(super) async fn config(options: &KubernetesOptions) -> Result<Config, Access
     // We try again ourselves, and tell of it.
     config.default_retry = false;
     Ok(config)
+}
+
+/// What is wrong, a file named as people write it.
+fn told(error: &KubeconfigError) -> String {
+    let of = |what: &str, error: &LoadDataError| match error {
+        LoadDataError::ReadFile(source, path) => {
+            format!("{what} {} cannot be read: {source}", path.display())
+        }
+        error => format!("its {what} cannot be used: {error}"),
+    };
+    match error {
+        KubeconfigError::ReadConfig(source, _) => source.to_string(),
+        KubeconfigError::LoadCertificateAuthority(error) => of("certificate-authority", error),
+        KubeconfigError::LoadClientCertificate(error) => of("client-certificate", error),
+        KubeconfigError::LoadClientKey(error) => of("client-key", error),
+        KubeconfigError::LoadContext(context) => format!("it has no context {context:?}"),
+        error => error.to_string(),
+    }
 }
 
 /// The client; within a runtime.

@@ -25,8 +25,9 @@ use super::super::{Instead, ObjectTrouble};
 use super::backoff::random;
 use super::health::Health;
 use super::kind::Kind;
+use super::reading::told;
 
-/// As `kubectl describe` shows it, under From.
+/// Who it is from, as `kubectl events` and `kubectl get events` tell in their wide form.
 const CONTROLLER: &str = "podgate";
 /// What the server takes of a note, in bytes.
 const NOTE_LEN_BYTES: usize = 1024;
@@ -40,40 +41,37 @@ const PAUSE: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How soon it is tried again.
 const AGAIN: Duration = Duration::from_secs(30);
+/// So many refusals, and the rest is left for the next time.
+const MOST_REFUSALS: u32 = 8;
 
 /// Tells policies' troubles as they come, for ever, each at a random moment within `spread`. `node` is who says
 /// so.
 pub(super) async fn tell(client: Client, health: Arc<Health>, node: Option<String>, spread: Duration) {
-    let reporter = reporter(node.or_else(hostname));
-    let mut told: Vec<ObjectTrouble> = Vec::new();
+    let mut teller =
+        Teller { client, reporter: reporter(node.or_else(hostname)), told: vec![], refused: vec![] };
     let mut is_well = true;
     loop {
-        if !untold(&health, &mut told).is_empty() {
+        if !teller.untold(&health).is_empty() {
             // All nodes have heard of it at the same moment.
             sleep(wait(spread, random())).await;
         }
-        let outcome = publish(&client, &reporter, untold(&health, &mut told), &mut told).await;
-        match outcome {
-            Ok(()) => {
+        let untold = teller.untold(&health);
+        match teller.publish(untold).await {
+            None => {
                 is_well = true;
                 health.troubles_changed().await;
             }
-            Err(error) => {
+            Some(error) => {
                 if std::mem::take(&mut is_well) {
-                    tracing::warn!("policies' troubles cannot be told as Kubernetes Events: {error}");
+                    tracing::warn!("policies' troubles cannot all be told as Kubernetes Events: {error}");
                 }
-                sleep(AGAIN).await;
+                tokio::select! {
+                    () = health.troubles_changed() => {}
+                    () = sleep(AGAIN) => {}
+                }
             }
         }
     }
-}
-
-/// The troubles that have not been told. What was mended and is bad again is told again.
-fn untold(health: &Health, told: &mut Vec<ObjectTrouble>) -> Vec<ObjectTrouble> {
-    let mut troubles = health.troubles_of(Kind::NetworkPolicy);
-    told.retain(|trouble| troubles.contains(trouble));
-    troubles.retain(|trouble| !told.contains(trouble));
-    troubles
 }
 
 /// How long to wait before telling; `random` is 0 to 1.
@@ -81,27 +79,56 @@ fn wait(spread: Duration, random: f64) -> Duration {
     spread.mul_f64(random.clamp(0.0, 1.0))
 }
 
-async fn publish(
-    client: &Client,
-    reporter: &str,
-    untold: Vec<ObjectTrouble>,
-    told: &mut Vec<ObjectTrouble>,
-) -> Result<(), String> {
-    for trouble in untold {
-        let namespace = trouble.namespace.as_deref().unwrap_or_default();
-        let events = Api::namespaced(client.clone(), namespace);
-        let (how, event) = (PostParams::default(), event(&trouble, reporter, Timestamp::now()));
-        let created = timeout(PATIENCE, events.create(&how, &event)).await;
-        match created.map_err(|_| "the server does not answer".to_owned())? {
-            Ok(_) => {}
-            // Another node was first, or this one before a restart.
-            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
-            Err(error) => return Err(error.to_string()),
-        }
-        told.push(trouble);
-        sleep(PAUSE).await;
+/// Tells troubles, and knows which it has told.
+struct Teller {
+    client: Client,
+    reporter: String,
+    told: Vec<ObjectTrouble>,
+    /// What the server did not take, the last one last: tried again after all others.
+    refused: Vec<ObjectTrouble>,
+}
+
+impl Teller {
+    /// The troubles that have not been told. What was mended and is bad again is told again.
+    fn untold(&mut self, health: &Health) -> Vec<ObjectTrouble> {
+        let mut troubles = health.troubles_of(Kind::NetworkPolicy);
+        self.told.retain(|trouble| troubles.contains(trouble));
+        self.refused.retain(|trouble| troubles.contains(trouble));
+        troubles.retain(|trouble| !self.told.contains(trouble));
+        troubles.sort_by_key(|trouble| self.refused.iter().position(|refused| refused == trouble));
+        troubles
     }
-    Ok(())
+
+    /// Returns why some of it is left to be told, if so. One that the server does not take, as in a namespace that
+    /// is being deleted, is in no other's way.
+    async fn publish(&mut self, untold: Vec<ObjectTrouble>) -> Option<String> {
+        let (mut refusals, mut why) = (0, None);
+        for trouble in untold {
+            let namespace = trouble.namespace.as_deref().unwrap_or_default();
+            let events = Api::namespaced(self.client.clone(), namespace);
+            let (how, event) = (PostParams::default(), event(&trouble, &self.reporter, Timestamp::now()));
+            let created = timeout(PATIENCE, events.create(&how, &event)).await;
+            self.refused.retain(|refused| *refused != trouble);
+            match created {
+                Ok(Ok(_)) => self.told.push(trouble),
+                // Another node was first, or this one before a restart.
+                Ok(Err(kube::Error::Api(status))) if status.is_already_exists() => self.told.push(trouble),
+                Ok(Err(error @ kube::Error::Api(_))) => {
+                    why = Some(told(&error, "create on events.events.k8s.io"));
+                    self.refused.push(trouble);
+                    refusals += 1;
+                    if refusals == MOST_REFUSALS {
+                        break;
+                    }
+                }
+                // It would be the same with all others.
+                Ok(Err(error)) => return Some(told(&error, "")),
+                Err(_) => return Some("the server does not answer".to_owned()),
+            }
+            sleep(PAUSE).await;
+        }
+        why
+    }
 }
 
 fn event(trouble: &ObjectTrouble, reporter: &str, now: Timestamp) -> Event {

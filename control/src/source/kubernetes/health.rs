@@ -34,14 +34,20 @@ pub(super) struct Health {
 #[derive(Debug, Default)]
 struct Known {
     origin: StateOrigin,
-    /// What happens when a part is tried.
-    errors: [Option<String>; Part::ALL.len()],
+    /// What happens when a part is tried, and since when nothing else does.
+    failures: [Option<Failure>; Part::ALL.len()],
     was_read: [bool; Part::ALL.len()],
     /// Whether a list has begun that has not ended.
     is_listed: [bool; Part::ALL.len()],
     troubles: Vec<ObjectTrouble>,
     saved_at: Option<SystemTime>,
     saved_error: Option<String>,
+}
+
+#[derive(Debug)]
+struct Failure {
+    since: Instant,
+    error: String,
 }
 
 impl SourceHandle {
@@ -86,7 +92,7 @@ impl Health {
     /// The server has answered well to a question about that kind.
     pub(super) fn answered(&self, kind: Kind) {
         self.contact(kind);
-        if self.known().errors[kind.part().index()].take().is_some() {
+        if self.known().failures[kind.part().index()].take().is_some() {
             tracing::info!(resource = kind.resource(), "the Kubernetes API answers again");
             self.recovered.notify_waiters();
         }
@@ -99,10 +105,11 @@ impl Health {
 
     /// A kind could not be read. Told once, until it is well again or fails otherwise.
     pub(super) fn failed(&self, kind: Kind, error: String) {
-        let slot = &mut self.known().errors[kind.part().index()];
-        if slot.as_ref() != Some(&error) {
+        let slot = &mut self.known().failures[kind.part().index()];
+        let since = slot.as_ref().map_or_else(Instant::now, |before| before.since);
+        if slot.as_ref().is_none_or(|before| before.error != error) {
             tracing::warn!(resource = kind.resource(), "the Kubernetes API cannot be read: {error}");
-            *slot = Some(error);
+            *slot = Some(Failure { since, error });
         }
     }
 
@@ -182,15 +189,17 @@ impl Health {
         let contacts = || self.contacts.iter().map(|contact| contact.load(Relaxed));
         let uses_endpoints = self.uses_endpoints.load(Relaxed);
         let (mut away, mut listed_anew) = (Vec::new(), Vec::new());
-        for (part, contact) in Part::ALL.into_iter().zip(contacts()) {
+        for part in Part::ALL {
             let is_endpoints = part == Part::Endpoints && uses_endpoints;
             let kind = if is_endpoints { Kind::Endpoints } else { part.kind() };
             let (resource, was_read) = (kind.resource(), known.was_read[part.index()]);
             if was_read && known.is_listed[part.index()] {
                 listed_anew.push(resource.clone());
             }
-            if let Some(error) = &known.errors[part.index()] {
-                away.push(Away { resource, was_read, seconds: since(contact), error: error.clone() });
+            if let Some(Failure { since, error }) = &known.failures[part.index()] {
+                // That nothing came before it failed only tells that nothing changed.
+                let failing = if was_read { since.elapsed() } else { elapsed };
+                away.push(Away { resource, was_read, seconds: failing.as_secs_f64(), error: error.clone() });
             }
         }
         SourceStatus {
@@ -236,6 +245,20 @@ mod tests {
         health.use_endpoints(true);
         health.failed(Kind::Endpoints, "forbidden".into());
         assert_eq!(health.status().away[0].resource, "endpoints");
+    }
+
+    #[test]
+    fn it_is_away_since_it_was_found_so_and_not_since_something_last_changed() {
+        let mut health = Health::new("https://10.0.0.1".into(), "/nowhere".into());
+        health.started = Instant::now().checked_sub(Duration::from_hours(1)).unwrap();
+        health.listed(Part::Pods);
+        health.failed(Kind::Pod, "reset".into());
+        health.failed(Kind::Pod, "refused".into());
+        health.failed(Kind::Node, "refused".into());
+        let away = health.status().away;
+        let told: Vec<_> = away.iter().map(|away| (away.resource.as_str(), away.seconds >= 3600.0)).collect();
+        assert_eq!(told, [("nodes", true), ("pods", false)], "nodes were never read");
+        assert_eq!(away[1].error, "refused");
     }
 
     #[test]

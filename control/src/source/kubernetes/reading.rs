@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures::StreamExt;
+use kube::core::Status;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use tokio::sync::mpsc;
@@ -31,17 +32,20 @@ pub(super) enum News {
 
 /// Well for so long, and the next failure counts as a first one.
 const SETTLED: Duration = Duration::from_mins(1);
+/// What the account needs on everything that is read.
+const RIGHTS: &str = "get, list and watch on it";
 /// Objects in one answer to a list.
 const PAGE: u32 = 500;
 
 /// Reads `part` for as long as anybody listens.
 pub(super) async fn read(part: Part, client: Client, health: Arc<Health>, news: mpsc::Sender<(Kind, News)>) {
-    let mut trying = Trying { backoff: Backoff::default(), last: Instant::now(), health: &health };
+    let mut trying =
+        Trying { backoff: Backoff::default(), last: Instant::now(), was_unreachable: false, health: &health };
     while !news.is_closed() {
         let kind = match kind_of(part, &client).await {
             Ok(kind) => kind,
             Err(error) => {
-                trying.pause(part.kind(), told(&error), is_unreachable(&error)).await;
+                trying.pause(part.kind(), told(&error, RIGHTS), is_unreachable(&error)).await;
                 continue;
             }
         };
@@ -80,6 +84,8 @@ pub(super) async fn read(part: Part, client: Client, health: Arc<Health>, news: 
 struct Trying<'a> {
     backoff: Backoff,
     last: Instant,
+    /// The last one did not reach the server.
+    was_unreachable: bool,
     health: &'a Health,
 }
 
@@ -87,9 +93,11 @@ impl Trying<'_> {
     /// Waits before the next try. Where the server was not reached, not longer than until another part is well
     /// again; what a server that is there has refused, it would refuse again.
     async fn pause(&mut self, kind: Kind, error: String, was_unreachable: bool) {
-        if self.last.elapsed() > SETTLED {
+        // A server that has just come up may refuse at first what it admits once it has read its roles.
+        if self.last.elapsed() > SETTLED || self.was_unreachable && !was_unreachable {
             self.backoff.reset();
         }
+        self.was_unreachable = was_unreachable;
         self.health.failed(kind, error);
         let pause = self.backoff.next(random());
         tokio::select! {
@@ -150,16 +158,17 @@ fn is_unreachable(error: &kube::Error) -> bool {
 
 fn told_of(error: &watcher::Error) -> String {
     match (cause(error), error) {
-        (Some(error), _) => told(error),
-        (None, watcher::Error::WatchError(status)) => of_status(status.code, &status.message),
+        (Some(error), _) => told(error, RIGHTS),
+        (None, watcher::Error::WatchError(status)) => of_status(status, RIGHTS),
         (None, _) => "the answer has no resource version".to_owned(),
     }
 }
 
-/// What happened, with all that it came from, and what to do where that is known.
-fn told(error: &kube::Error) -> String {
+/// What happened, with all that it came from, and what to do where that is known. `rights` is what the account
+/// needs for it.
+pub(super) fn told(error: &kube::Error, rights: &str) -> String {
     if let kube::Error::Api(status) = error {
-        return of_status(status.code, &status.message);
+        return of_status(status, rights);
     }
     let mut text = String::new();
     let mut cause: Option<&dyn std::error::Error> = Some(error);
@@ -175,11 +184,15 @@ fn told(error: &kube::Error) -> String {
     text
 }
 
-fn of_status(code: u16, message: &str) -> String {
+fn of_status(status: &Status, rights: &str) -> String {
+    let Status { code, message, details, .. } = status;
+    let is_ending = details
+        .as_ref()
+        .is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating"));
     let remedy = match code {
-        401 => "; give podgate credentials that are valid",
-        403 => "; grant podgate's account get, list and watch on it",
-        _ => "",
+        401 => "; give podgate credentials that are valid".to_owned(),
+        403 if !is_ending => format!("; grant podgate's account {rights}"),
+        _ => String::new(),
     };
     format!("{code} {message}{remedy}")
 }
