@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::Outcome;
-use crate::cni::{self, Installed, Mode, PLUGIN, Places, Settings};
+use crate::cni::{self, Installed, Mode, PLUGIN, Places, Settings, Uninstalled};
 
 /// Put the CNI plugin podgate-cni on this node, or take it off: with it, a pod starts when its port is guarded.
 #[derive(Debug, Args)]
@@ -77,10 +77,16 @@ pub(super) fn run(args: CniArgs) -> Outcome {
     match args.command {
         Command::Install(args) => install(args),
         Command::Uninstall(UninstallArgs { places }) => {
-            for path in cni::uninstall(&places.into())? {
+            let Uninstalled { configurations, program } = cni::uninstall(&places.into())?;
+            if configurations.is_empty() && program.is_none() {
+                println!("{PLUGIN} was not on this node");
+            }
+            for path in configurations {
                 println!("{} no longer names {PLUGIN}", path.display());
             }
-            println!("{PLUGIN} is not on this node");
+            if let Some(program) = program {
+                println!("{} is removed", program.display());
+            }
             Ok(())
         }
     }
@@ -94,11 +100,12 @@ fn install(args: InstallArgs) -> Outcome {
         }
     };
     let settings = Settings { socket: args.socket, timeout: args.timeout, mode: args.mode };
-    let Installed { program, configuration, is_changed } =
+    let Installed { program, configuration, is_copied, is_changed } =
         cni::install(&args.places.into(), &plugin, &settings)?;
     let (program, configuration) = (program.display(), configuration.display());
     let names = if is_changed { "names it now" } else { "names it already" };
-    println!("{program} is up to date; {configuration} {names}");
+    let is_there = if is_copied { "is installed" } else { "was there already" };
+    println!("{program} {is_there}; {configuration} {names}");
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::layers::{self, Layered, Origin};
 use super::status::Format;
-use super::survey::{counted, mistakes};
+use super::survey::mistakes;
 use super::{Failure, Outcome};
 
 /// Look at the configuration of `podgate run`.
@@ -58,9 +58,12 @@ pub(super) fn run(args: &ConfigArgs, layered: &Layered) -> Outcome {
 fn check(args: &CheckArgs) -> Outcome {
     match layers::read(&args.file, &layers::command()) {
         Ok(found) => {
-            println!("{}: {}, each of them an option with a value it takes", args.file.display(), {
-                counted(found.settings.len(), "entry").replace("entrys", "entries")
-            });
+            let what = match found.settings.len() {
+                0 => "it sets nothing; every option is as without it".to_owned(),
+                1 => "1 entry, an option with a value it takes".to_owned(),
+                many => format!("{many} entries, each of them an option with a value it takes"),
+            };
+            println!("{}: {what}", args.file.display());
             Ok(())
         }
         Err(failed) => {

@@ -76,6 +76,12 @@ pub(super) fn variable(option: &str) -> String {
     format!("PODGATE_{}", option.to_ascii_uppercase().replace('-', "_"))
 }
 
+fn built(command: &Command) -> Command {
+    let mut run = run(command).clone();
+    run.build();
+    run
+}
+
 fn run(command: &Command) -> &Command {
     command.find_subcommand("run").unwrap_or(command)
 }
@@ -100,9 +106,7 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Result<Layered, Refusal> {
         None => None,
     };
     let mut arguments = arguments;
-    // Groups know their options once a command is built.
-    let mut built = run(&command).clone();
-    built.build();
+    let built = built(&command);
     let mut origins = BTreeMap::new();
     for option in &options {
         let key = option.get_long().unwrap_or_default();
@@ -153,12 +157,13 @@ fn is_ruled_out(run: &Command, option: &Arg, told: &ArgMatches) -> bool {
         let source = told.value_source(id.as_str());
         id != option.get_id() && matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable))
     };
-    let exclusive = run.get_groups().cloned().filter_map(|mut group| (!group.is_multiple()).then_some(group));
-    exclusive
-        .collect::<Vec<_>>()
-        .iter()
-        .map(|group| group.get_args().collect::<Vec<_>>())
-        .any(|members| members.contains(&option.get_id()) && members.into_iter().any(is_said))
+    exclusive(run).iter().any(|members| members.contains(option.get_id()) && members.iter().any(is_said))
+}
+
+/// Options of which one can be said. Groups know their options once a command is built.
+fn exclusive(built: &Command) -> Vec<Vec<Id>> {
+    let groups = built.get_groups().cloned().filter_map(|mut group| (!group.is_multiple()).then_some(group));
+    groups.map(|group| group.get_args().cloned().collect()).collect()
 }
 
 fn as_arguments(option: &Arg, setting: &Setting) -> Vec<OsString> {
@@ -193,8 +198,11 @@ pub(super) fn read(path: &Path, command: &Command) -> Result<ConfigFile, Untrace
     let settings = settings(&text, path).map_err(refused)?;
     let options = options(command);
     let checker = checker(command, &options);
-    let errors: Vec<SourceError> =
+    let mut errors: Vec<SourceError> =
         settings.iter().flat_map(|setting| judge(setting, path, &options, &checker)).collect();
+    errors.extend(
+        exclusive(&built(command)).iter().flat_map(|group| judge_group(group, &settings, path, &options)),
+    );
     if errors.is_empty() { Ok(ConfigFile { path: path.into(), settings }) } else { Err(refused(errors)) }
 }
 
@@ -235,6 +243,22 @@ fn judge(setting: &Setting, file: &Path, options: &[Arg], checker: &Command) -> 
         Some(setting.value_error(file, value, problem))
     });
     wrong.collect()
+}
+
+/// Of options of which one can be said, all but the first one are a mistake.
+fn judge_group(group: &[Id], settings: &[Setting], file: &Path, options: &[Arg]) -> Vec<SourceError> {
+    let is_member = |setting: &&Setting| {
+        let option = options.iter().find(|option| option.get_long() == Some(setting.key.as_str()));
+        let is_false = setting.values.iter().all(|value| value.text == "false");
+        option.is_some_and(|option| group.contains(option.get_id())) && !is_false
+    };
+    let mut said = settings.iter().filter(is_member);
+    let Some(first) = said.next() else { return Vec::new() };
+    let again = said.map(|setting| {
+        let reason = format!("it cannot be beside {}, in line {}", first.key, first.line());
+        setting.error(file, Problem::Setting { reason, remedy: "remove one of them".to_owned() })
+    });
+    again.collect()
 }
 
 /// Whether its values are written `NAME=VALUE`.

@@ -90,7 +90,7 @@ pub(super) fn headline(survey: &Survey) -> String {
     };
     let mut text = format!("gateway {name}, snapshot {epoch}, in force for {age_seconds:.0} s\n");
     if !held_back.is_empty() {
-        text.push_str("its manifests have changed since, and cannot be put in force:\n");
+        text.push_str("what there is has changed since, and cannot be put in force:\n");
         for why in held_back {
             text.push_str(&format!("  {why}\n"));
         }

@@ -65,6 +65,8 @@ pub struct Installed {
     pub program: PathBuf,
     /// The configuration that names it.
     pub configuration: PathBuf,
+    /// Whether the program was copied.
+    pub is_copied: bool,
     /// Whether the configuration was changed for it.
     pub is_changed: bool,
 }
@@ -79,7 +81,8 @@ pub fn install(places: &Places, program: &Path, settings: &Settings) -> Result<I
     let change = change(&configuration, &settings.entry())?;
     let bytes = fs::read(program).map_err(failed("read", program))?;
     let target = places.bin_dir.join(PLUGIN);
-    if fs::read(&target).ok().as_ref() != Some(&bytes) || !is_executable(&target) {
+    let is_copied = fs::read(&target).ok().as_ref() != Some(&bytes) || !is_executable(&target);
+    if is_copied {
         fs::create_dir_all(&places.bin_dir).map_err(failed("make", &places.bin_dir))?;
         replace(&target, &bytes, 0o755)?;
     }
@@ -88,12 +91,21 @@ pub fn install(places: &Places, program: &Path, settings: &Settings) -> Result<I
         Some(change) => change.apply()?,
         None => configuration,
     };
-    Ok(Installed { program: target, configuration, is_changed })
+    Ok(Installed { program: target, configuration, is_copied, is_changed })
+}
+
+/// What an end of an installation took away.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Uninstalled {
+    /// The configurations that were changed.
+    pub configurations: Vec<PathBuf>,
+    /// The program, if it was there.
+    pub program: Option<PathBuf>,
 }
 
 /// Takes our entry out of every configuration, gives back those that were made lists for it, and removes
-/// the program. What is not there is no error. Returns the configurations that were changed.
-pub fn uninstall(places: &Places) -> Result<Vec<PathBuf>, InstallError> {
+/// the program. What is not there is no error.
+pub fn uninstall(places: &Places) -> Result<Uninstalled, InstallError> {
     let mut changed = Vec::new();
     for path in configurations(&places.conf_dir)? {
         if !is_list(&path) {
@@ -116,10 +128,12 @@ pub fn uninstall(places: &Places) -> Result<Vec<PathBuf>, InstallError> {
         }
     }
     let program = places.bin_dir.join(PLUGIN);
-    match fs::remove_file(&program) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &program)(error)),
-        _ => Ok(changed),
-    }
+    let program = match fs::remove_file(&program) {
+        Ok(()) => Some(program),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(failed("remove", &program)(error)),
+    };
+    Ok(Uninstalled { configurations: changed, program })
 }
 
 /// A configuration as it is to be.

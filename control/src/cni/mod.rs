@@ -30,7 +30,7 @@ pub use configuration::Configuration;
 pub use conflist::{ConfProblem, PLUGIN};
 pub use environment::{Command, Container};
 pub use error::{CniError, Code};
-pub use install::{InstallError, Installed, Places, install, uninstall};
+pub use install::{InstallError, Installed, Places, Uninstalled, install, uninstall};
 pub use plugin::main;
 pub use previous::PreviousResult;
 pub use settings::{BadSetting, DEFAULT_SOCKET, DEFAULT_TIMEOUT, Mode, Settings, parse_timeout};

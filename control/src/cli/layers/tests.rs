@@ -117,6 +117,11 @@ fn mistakes_are_told_with_line_value_and_remedy() {
     assert!(wrong("cpus: {a: 1}\n")[0].contains("a list, not a mapping"));
     assert!(wrong("workloads: maybe\n")[0].contains("write true or false"));
     assert!(wrong("config: other.yaml\n")[0].contains("one file cannot name another"));
+    assert_eq!(
+        wrong("manifests: [/a]\nkubernetes: true\n"),
+        ["c.yaml:2: kubernetes: it cannot be beside manifests, in line 1 (remove one of them)"]
+    );
+    assert!(wrong("kubeconfig: /a\nmanifests: [/a]\n")[0].contains("beside kubeconfig"));
     assert!(wrong("help: true\n")[0].contains("there is no such option"));
     // All of them at once.
     assert_eq!(wrong("a: 1\nb: 2\nworkers: 0x\n").len(), 3);

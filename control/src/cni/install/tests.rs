@@ -61,7 +61,12 @@ fn the_first_configuration_gets_the_entry_and_others_stay() {
     let program = machine.places.bin_dir.join("podgate-cni");
     assert_eq!(
         installed,
-        Installed { program: program.clone(), configuration: list.clone(), is_changed: true }
+        Installed {
+            program: program.clone(),
+            configuration: list.clone(),
+            is_copied: true,
+            is_changed: true
+        }
     );
     let after = machine.confs();
     assert_eq!(plugins(&after["10-a.conflist"]), ["bridge", "podgate-cni"]);
@@ -79,17 +84,21 @@ fn the_first_configuration_gets_the_entry_and_others_stay() {
     // Once more: nothing is written, not even the same.
     let inode = |path: &Path| fs::metadata(path).unwrap().ino();
     let inodes = (inode(&program), inode(&list));
-    assert!(!machine.install().unwrap().is_changed);
+    let again = machine.install().unwrap();
+    assert!(!again.is_changed && !again.is_copied);
     assert_eq!((inode(&program), inode(&list)), inodes);
     // Another version of the program.
     fs::write(&machine.program, "the next program").unwrap();
-    assert!(!machine.install().unwrap().is_changed);
+    let updated = machine.install().unwrap();
+    assert!(!updated.is_changed && updated.is_copied);
     assert_eq!(fs::read(&program).unwrap(), b"the next program");
 
-    assert_eq!(uninstall(&machine.places).unwrap(), [list]);
+    let gone = uninstall(&machine.places).unwrap();
+    assert_eq!((gone.configurations, gone.program.as_ref()), (vec![list], Some(&program)));
     assert_eq!(machine.confs(), before);
     assert!(!program.exists());
-    assert!(uninstall(&machine.places).unwrap().is_empty());
+    let nothing = uninstall(&machine.places).unwrap();
+    assert_eq!(nothing, Uninstalled { configurations: vec![], program: None });
 }
 
 #[test]
@@ -141,7 +150,7 @@ fn nothing_is_touched_where_something_is_wrong() {
     assert_eq!(machine.confs(), before);
     assert!(!machine.places.bin_dir.exists());
     // What is broken was not made so by us, and does not keep us from going.
-    assert!(uninstall(&machine.places).unwrap().is_empty());
+    assert!(uninstall(&machine.places).unwrap().configurations.is_empty());
     assert_eq!(machine.confs(), before);
 
     let machine = Machine::new(&[("10-a.conflist", LIST)]);
