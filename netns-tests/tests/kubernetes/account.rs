@@ -93,6 +93,20 @@ fn with_the_account_of_the_daemon_set_it_reads_all_and_tells_and_may_do_no_more(
         let event = &events()["items"][0];
         event["regarding"]["name"] == "bad" && event["reportingInstance"] == NODE_NAME
     });
+    let wait = |timeout| gateway.instance.ask(&["wait", "--policy", "other/bad", "--timeout", timeout]);
+    let refused = wait("0s");
+    assert_eq!(refused.code, 1, "{}", refused.stdout);
+    for words in
+        ["other/bad is not in force on this node as it is written", "no value", "the pods it selects are"]
+    {
+        assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
+    }
+    scene
+        .api
+        .client()
+        .patch("NetworkPolicy other/bad", json!({"spec": {"podSelector": {"matchExpressions": []}}}));
+    let mended = wait("20s");
+    assert_eq!(mended.code, 0, "{}", mended.stderr);
 
     let token = account.token();
     assert_eq!(asked(&scene.node, &token, "/api/v1/pods"), "200");
