@@ -45,8 +45,9 @@ pub enum FenceError {
     /// The kernel has no nft for bridges.
     #[error(
         "this kernel does not take nft rules for {family} frames ({reason}), which close new pods until they are \
-         guarded; use one with CONFIG_NF_TABLES_BRIDGE, CONFIG_NF_TABLES_INET and CONFIG_NF_TABLES_ARP, or do \
-         without with --fence off: a new pod is then open for milliseconds, and for as long as no gateway runs"
+         guarded; use one with CONFIG_NF_TABLES_BRIDGE, CONFIG_NF_TABLES_INET and CONFIG_NF_TABLES_ARP and all their \
+         modules, or do without with --fence off: a new pod is then open for milliseconds, and for as long as no \
+         gateway runs"
     )]
     NoKernel {
         /// `bridge`, `inet` or `arp`.
