@@ -2,8 +2,7 @@
 //! what the gateway says of itself meanwhile.
 //!
 //! In the first half the connection is cut off, so that nothing comes and nothing breaks; in the second the server
-//! is not there, and connections are refused. Afterwards
-//! the server is back, and the next change is obeyed.
+//! is not there, and connections are refused. Afterwards the server is back, and the next change is obeyed.
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +10,12 @@ use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use nix::sys::signal::Signal;
 use podgate_benches::obeyed::await_verdict;
+use podgate_benches::served::api_of;
 use podgate_control::api::Readiness;
-use podgate_netns_tests::manifest::{self, policy};
-use podgate_netns_tests::node::NODE_NAME;
+use podgate_netns_tests::manifest::policy;
 use podgate_netns_tests::space::finish;
 use podgate_netns_tests::traffic::Stamped;
-use podgate_netns_tests::{ApiServer, Gateway, Node};
+use podgate_netns_tests::{Gateway, Node};
 
 /// Measure what becomes of a node whose API server is away.
 #[derive(Parser)]
@@ -53,14 +52,8 @@ struct Seen {
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let node = Node::with_pods(&["bench/client", "bench/other", "bench/server"]);
-    let mut api = ApiServer::start(&node.space);
-    let client = api.client();
-    client.apply(&manifest::node(NODE_NAME, &[Node::V4.into(), Node::V6.into()]));
-    client.apply(&manifest::namespace("bench"));
-    for pod in &node.pods {
-        client.apply(&manifest::Pod::new(&pod.key, NODE_NAME).address(pod.v4.into()).to_string());
-    }
-    client.apply(&admitting("client"));
+    let mut api = api_of(&node);
+    api.client().apply(&admitting("client"));
     let silence = ["--api-silence", "3s", "--listen", ADDRESS, "--on-exit", "detach"];
     let mut gateway = Gateway::of_api(&node, &api, &silence);
     let server = node.pod("bench/server");

@@ -6,15 +6,14 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use clap::Parser;
 use nix::sys::signal::Signal;
-use podgate_benches::obeyed::{Edit, await_verdict, obeyed, percentile};
+use podgate_benches::obeyed::{Obeyed, change_in_turn};
+use podgate_benches::served::api_of;
 use podgate_netns_tests::apiserver::Client;
-use podgate_netns_tests::manifest::{self, policy};
-use podgate_netns_tests::node::NODE_NAME;
+use podgate_netns_tests::manifest::policy;
 use podgate_netns_tests::traffic::Stamped;
-use podgate_netns_tests::{ApiServer, Gateway, Node};
+use podgate_netns_tests::{Gateway, Node};
 use serde_json::json;
 
 /// Measure how soon changes in an API server are obeyed.
@@ -37,13 +36,8 @@ const QUIET: Duration = Duration::from_millis(300);
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let node = Node::with_pods(&["bench/client", "bench/server"]);
-    let api = ApiServer::start(&node.space);
+    let api = api_of(&node);
     let client = api.client();
-    client.apply(&manifest::node(NODE_NAME, &[Node::V4.into(), Node::V6.into()]));
-    client.apply(&manifest::namespace("bench"));
-    for pod in &node.pods {
-        client.apply(&manifest::Pod::new(&pod.key, NODE_NAME).address(pod.v4.into()).to_string());
-    }
     for number in 0..options.policies {
         let spec = format!(
             "{{podSelector: {{matchLabels: {{app: other}}}}, ingress: [{{from: [{{podSelector: {{matchLabels: \
@@ -53,10 +47,7 @@ fn main() -> anyhow::Result<()> {
     }
     let mut gateway = Gateway::of_api(&node, &api, &["--on-exit", "detach"]);
     println!("{} policies besides, {} changes of each kind", options.policies, options.changes);
-    println!(
-        "{:22} {:>7} {:>8} {:>8} {:>8} {:>9} {:>9}",
-        "change", "changes", "p50 ms", "p99 ms", "max ms", "deny p99", "allow p99"
-    );
+    row("change", Obeyed::TITLES);
     // Isolates the server, and allows nothing.
     let isolating =
         policy("bench/isolating", "{podSelector: {matchLabels: {app: server}}, policyTypes: [Ingress]}");
@@ -81,38 +72,24 @@ fn relabel(client: &Client, allows: bool) {
 fn measure(options: &Options, node: &Node, what: &str, change: impl Fn(bool)) -> anyhow::Result<()> {
     let (client, server) = (node.pod("bench/client"), node.pod("bench/server"));
     let probe = Stamped::start(&client.space, &server.space, server.v4, PROBE, options.probe_pps);
-    await_verdict(&probe, true, 0)?;
-    let mut edits = Vec::new();
-    for number in 0..options.changes {
-        // Not in step with anything: 20 to 60 ms, by a multiplication that scatters.
-        std::thread::sleep(Duration::from_millis(20 + (number as u64).wrapping_mul(0x9e37_79b9) % 41));
-        let allows = number % 2 == 1;
-        let sent = probe.sent();
-        edits.push(Edit { at: Instant::now(), allows });
+    let edits = change_in_turn(&probe, options.changes, |allows| {
+        let at = Instant::now();
         change(allows);
-        await_verdict(&probe, allows, sent)?;
-    }
+        Ok(at)
+    })?;
     let over = Instant::now();
-    let probe = probe.stop(QUIET);
-    let (mut all, mut of, mut strays) = (Vec::new(), [Vec::new(), Vec::new()], 0);
-    for (position, edit) in edits.iter().enumerate() {
-        let until = edits.get(position + 1).map_or(over, |next| next.at);
-        let (took, others) = obeyed(&probe, edit, until).context("a change that no datagram has obeyed")?;
-        all.push(took);
-        of[usize::from(edit.allows)].push(took);
-        strays += others;
-    }
-    println!(
-        "{what:22} {:7} {:8.1} {:8.1} {:8.1} {:9.1} {:9.1}",
-        all.len(),
-        percentile(&mut all, 50),
-        percentile(&mut all, 99),
-        percentile(&mut all, 100),
-        percentile(&mut of[0], 99),
-        percentile(&mut of[1], 99),
-    );
-    if strays > 0 {
-        println!("{strays} datagrams of the probe were treated by the policy of before after one had obeyed");
+    let mut obeyed = Obeyed::of(&probe.stop(QUIET), &edits, over)?;
+    row(what, obeyed.columns());
+    if obeyed.strays > 0 {
+        println!(
+            "{} datagrams of the probe were treated by the policy of before after one had obeyed",
+            obeyed.strays
+        );
     }
     Ok(())
+}
+
+fn row(what: &str, columns: [impl AsRef<str>; 6]) {
+    let columns = columns.each_ref().map(|column| format!("{:>9}", column.as_ref()));
+    println!("{what:22} {}", columns.join(" "));
 }

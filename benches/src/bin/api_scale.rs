@@ -9,10 +9,10 @@ use anyhow::Context;
 use clap::Parser;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, SysconfVar, sysconf};
+use podgate_benches::served::api_of;
 use podgate_dataplane::raw::RingConfig;
 use podgate_dataplane::steer::Lane;
 use podgate_netns_tests::manifest::{self, policy};
-use podgate_netns_tests::node::NODE_NAME;
 use podgate_netns_tests::traffic::Stamped;
 use podgate_netns_tests::{ApiServer, Gateway, Node, wait_until};
 
@@ -40,9 +40,9 @@ const PROBE: u16 = 7000;
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let node = Node::with_pods(&["bench/client", "bench/server"]);
-    let mut api = ApiServer::start(&node.space);
+    let mut api = api_of(&node);
     let start = Instant::now();
-    fill(&api, &node, &options);
+    fill(&api, &options);
     println!(
         "{} pods, {} policies; made in {:.0} s",
         options.pods,
@@ -82,13 +82,8 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// Fills the cluster: pods of other nodes with a role each, policies by role.
-fn fill(api: &ApiServer, node: &Node, options: &Options) {
+fn fill(api: &ApiServer, options: &Options) {
     let client = api.client();
-    client.apply(&manifest::node(NODE_NAME, &[Node::V4.into(), Node::V6.into()]));
-    client.apply(&manifest::namespace("bench"));
-    for pod in &node.pods {
-        client.apply(&manifest::Pod::new(&pod.key, NODE_NAME).address(pod.v4.into()).to_string());
-    }
     for number in 0..NAMESPACES {
         client.apply(&manifest::namespace(&format!("n{number}")));
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Parser;
 use nix::sys::signal::Signal;
-use podgate_benches::obeyed::{Edit, await_verdict, obeyed, percentile};
+use podgate_benches::obeyed::{Edit, Obeyed, change_in_turn};
 use podgate_netns_tests::manifest::policy;
 use podgate_netns_tests::traffic::{Passage, Stamped};
 use podgate_netns_tests::{Gateway, Node};
@@ -51,18 +51,7 @@ fn main() -> anyhow::Result<()> {
         "{} policies, {} edits, probe {} a second, unaffected flow {} a second",
         options.policies, options.changes, options.probe_pps, options.flow_pps
     );
-    println!(
-        "{:10} {:>6} {:>9} {:>9} {:>9} {:>9} {:>9} {:>14} {:>16}",
-        "manifests",
-        "edits",
-        "p50 ms",
-        "p99 ms",
-        "max ms",
-        "deny p99",
-        "allow p99",
-        "flow: lost",
-        "denied: through"
-    );
+    row("manifests", Obeyed::TITLES, ["flow: lost", "denied: through"]);
     for layout in ["one-file", "file-each"] {
         if options.layout.as_deref().is_none_or(|wanted| wanted == layout) {
             measure(&options, layout)?;
@@ -143,43 +132,21 @@ fn measure(options: &Options, layout: &str) -> anyhow::Result<()> {
     let flow = Stamped::start(&client.space, &server.space, server.v4, FLOW, options.flow_pps);
     let denied = Stamped::start(&node.pod("bench/guest").space, &server.space, server.v4, DENIED, 1000);
     let probe = Stamped::start(&client.space, &server.space, server.v4, PROBE, options.probe_pps);
-    await_verdict(&probe, true, 0)?;
-    let mut edits = Vec::new();
-    for number in 0..options.changes {
-        // Not in step with anything: 20 to 60 ms, by a multiplication that scatters.
-        std::thread::sleep(Duration::from_millis(20 + (number as u64).wrapping_mul(0x9e37_79b9) % 41));
-        let allows = number % 2 == 1;
-        let sent = probe.sent();
-        edits.push(Edit { at: manifests.edit(allows)?, allows });
-        await_verdict(&probe, allows, sent)?;
-    }
+    let edits = change_in_turn(&probe, options.changes, |allows| manifests.edit(allows))?;
     let over = Instant::now();
     let [probe, flow, denied] = [probe, flow, denied].map(|stamped| stamped.stop(QUIET));
     let status = gateway.instance.status();
     gateway.end(Signal::SIGTERM);
 
-    let (mut all, mut of) = (Vec::new(), [Vec::new(), Vec::new()]);
-    let mut strays = 0;
-    for (position, edit) in edits.iter().enumerate() {
-        let until = edits.get(position + 1).map_or(over, |next| next.at);
-        let (took, others) = obeyed(&probe, edit, until).context("an edit that no datagram has obeyed")?;
-        all.push(took);
-        of[usize::from(edit.allows)].push(took);
-        strays += others;
-    }
-    println!(
-        "{layout:10} {:6} {:9.1} {:9.1} {:9.1} {:9.1} {:9.1} {:>14} {:>16}",
-        all.len(),
-        percentile(&mut all, 50),
-        percentile(&mut all, 99),
-        percentile(&mut all, 100),
-        percentile(&mut of[0], 99),
-        percentile(&mut of[1], 99),
-        format!("{} of {}", flow.lost(), flow.sent.len()),
-        format!("{} of {}", denied.came.len() - denied.lost(), denied.sent.len()),
-    );
-    if strays > 0 {
-        println!("{strays} datagrams of the probe were treated by the policy of before after one had obeyed");
+    let mut obeyed = Obeyed::of(&probe, &edits, over)?;
+    let lost = format!("{} of {}", flow.lost(), flow.sent.len());
+    let through = format!("{} of {}", denied.came.len() - denied.lost(), denied.sent.len());
+    row(layout, obeyed.columns(), [&lost, &through]);
+    if obeyed.strays > 0 {
+        println!(
+            "{} datagrams of the probe were treated by the policy of before after one had obeyed",
+            obeyed.strays
+        );
     }
     if flow.lost() > 0 {
         println!("losses at {:?}; drops {:?}", places(&flow, &edits), status.drops);
@@ -188,6 +155,11 @@ fn measure(options: &Options, layout: &str) -> anyhow::Result<()> {
     let p99 = status.publish_p99_ms.unwrap_or_default();
     println!("{:10} as the gateway sees it, noticed to published: p99 {p99:.1} ms", "");
     Ok(())
+}
+
+fn row(layout: &str, columns: [impl AsRef<str>; 6], [lost, through]: [&str; 2]) {
+    let columns = columns.each_ref().map(|column| format!("{:>9}", column.as_ref()));
+    println!("{layout:10} {} {lost:>14} {through:>16}", columns.join(" "));
 }
 
 /// How long after an edit losses were sent: edit, milliseconds, number.
