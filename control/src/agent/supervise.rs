@@ -95,7 +95,8 @@ pub async fn run(options: RunOptions, ready: impl FnOnce(&Gateway)) -> Result<()
     preflight::check_process(&options).map_err(StartError::from)?;
     let paths = Paths::new(&options.run_dir, &options.name);
     let mut feed = feed::start(&options).await?;
-    let loaded = feed::first(&mut feed).await?;
+    // What is wrong with manifests is told before anything is touched.
+    let loaded = if options.kubernetes.is_none() { feed::first(&mut feed).await? } else { None };
 
     // First: that another one of the name runs says more than that its address is in use.
     let lock = InstanceLock::take(&paths, &options.name)?;
@@ -163,6 +164,11 @@ async fn guard(
         gateway.take_up(end).map_err(StartError::from)?;
     }
     gateway.set_node_addresses(netlink.host_addresses().await?);
+    // What was kept on disk of an API server has been read meanwhile.
+    let loaded = match loaded {
+        None => feed::first(feed).await?,
+        loaded => loaded,
+    };
     if let Some(loaded) = loaded {
         note(&loaded);
         gateway.set_manifests(loaded, now());

@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use futures::FutureExt;
 use podgate_control::source::{KubernetesOptions, SourceStatus, StateOrigin};
 
 use crate::fixture::{Api, NAMESPACES, PODS, names, pod};
@@ -22,7 +21,8 @@ async fn a_restart_while_the_server_is_away_uses_what_was_kept() {
     api.end();
 
     let mut again = api.follow().await;
-    assert_eq!(names(&again.next().await.cluster), ["a"]);
+    let first = again.first().await.expect("it was kept");
+    assert_eq!(names(&first.cluster), ["a"]);
     let now = again.status();
     assert_eq!((now.origin, now.synced), (StateOrigin::Disk, false));
     assert!(status(&now).age_seconds.is_some() && status(&now).error.is_none());
@@ -40,8 +40,7 @@ async fn without_a_copy_there_is_no_first_state_to_wait_for() {
     let mut api = Api::start().await;
     api.end();
     let mut following = api.follow().await;
-    let first = following.0.first().now_or_never().expect("it is there at once, or there is none");
-    assert!(first.is_none());
+    assert!(following.first().await.is_none());
 }
 
 #[tokio::test]
@@ -76,6 +75,7 @@ async fn a_damaged_copy_is_not_used_and_is_told() {
     fs::create_dir(api.saved().parent().unwrap()).unwrap();
     fs::write(api.saved(), "{\"podgate_objects\":1,\"server\":").unwrap();
     let mut following = api.follow().await;
+    assert!(following.first().await.is_none());
     let status = following.status();
     assert_eq!(status.origin, StateOrigin::Nothing);
     let alarm = status.alarms().into_iter().find(|alarm| alarm.contains("objects.jsonl")).unwrap();
@@ -102,6 +102,7 @@ async fn what_another_server_has_told_is_not_used_and_is_told() {
     api.put(PODS, pod("ours", "web"));
     let options = KubernetesOptions { saved: before.saved(), ..api.options() };
     let mut following = api.follow_with(options).await;
+    assert!(following.first().await.is_none());
     let status = following.status();
     assert_eq!(status.origin, StateOrigin::Nothing);
     let alarm = status.alarms().into_iter().find(|alarm| alarm.contains("objects.jsonl")).unwrap();

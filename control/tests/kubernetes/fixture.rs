@@ -458,6 +458,12 @@ impl Following {
         update.loaded.expect("objects of an API server are never refused as a whole")
     }
 
+    /// What was kept on disk, if anything that can be used was.
+    pub async fn first(&mut self) -> Option<Loaded> {
+        let first = timeout(LONG, self.0.first()).await.expect("nobody waits for the server");
+        first.map(|update| update.loaded.unwrap())
+    }
+
     /// States until one is so.
     pub async fn until(&mut self, what: &str, is_so: impl Fn(&Cluster) -> bool) -> Loaded {
         let mut seen = Vec::new();

@@ -39,7 +39,8 @@ const SAVE_AGAIN_AFTER: Duration = Duration::from_secs(30);
 pub struct Follower {
     updates: mpsc::Receiver<Update>,
     handle: SourceHandle,
-    has_saved: bool,
+    /// Whether a state was kept on disk that can be used, until that has been asked.
+    restored: Option<oneshot::Receiver<bool>>,
     /// Closed when this is dropped.
     _stop: oneshot::Sender<()>,
 }
@@ -51,16 +52,16 @@ impl Follower {
         let server = config.cluster_url.to_string();
         let health = Arc::new(Health::new(server.trim_end_matches('/').to_owned(), options.saved.clone()));
         let handle = SourceHandle::of(Arc::clone(&health));
-        let restored = restore(&options, &health);
-        let has_saved = restored.1;
         let (updates, receiver) = mpsc::channel(1);
+        let (has_restored, restored) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         let (started, outcome) = oneshot::channel();
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             match runtime {
                 Ok(runtime) => {
-                    runtime.block_on(run(options, config, health, restored, updates, stopped, started));
+                    let first = First { started, has_restored };
+                    runtime.block_on(run(options, config, health, updates, stopped, first));
                 }
                 Err(error) => drop(started.send(Err(AccessError::Start { reason: error.to_string() }))),
             }
@@ -71,7 +72,7 @@ impl Follower {
             .spawn(run)
             .map_err(|error| failed(error.to_string()))?;
         outcome.await.map_err(|_| failed("its thread has ended".to_owned()))??;
-        Ok(Self { updates: receiver, handle, has_saved, _stop: stop })
+        Ok(Self { updates: receiver, handle, restored: Some(restored), _stop: stop })
     }
 
     /// The next state: what was kept on disk, then one after each change. `None` is never returned, but
@@ -80,10 +81,13 @@ impl Follower {
         self.updates.recv().await
     }
 
-    /// The state that was kept on disk. `None` if there is none: what the server says comes by
-    /// [`Follower::next`], and nothing waits for it, least of all the guard.
+    /// The state that was kept on disk, once it has been read, which goes on meanwhile. `None` if there is none:
+    /// what the server says comes by [`Follower::next`], and nothing waits for it, least of all the guard.
     pub async fn first(&mut self) -> Option<Update> {
-        if self.has_saved { self.updates.recv().await } else { None }
+        match self.restored.take()?.await {
+            Ok(true) => self.updates.recv().await,
+            _ => None,
+        }
     }
 
     /// What can be asked of it at any time.
@@ -142,23 +146,32 @@ fn own_nodes(options: &KubernetesOptions, store: &Store) -> Vec<String> {
         .collect()
 }
 
+/// What is told once, to whoever has started this.
+struct First {
+    started: oneshot::Sender<Result<(), AccessError>>,
+    /// Whether there was a state on disk.
+    has_restored: oneshot::Sender<bool>,
+}
+
 async fn run(
     options: KubernetesOptions,
     config: Config,
     health: Arc<Health>,
-    restored: (Store, bool),
     updates: mpsc::Sender<Update>,
     stopped: oneshot::Receiver<()>,
-    started: oneshot::Sender<Result<(), AccessError>>,
+    first: First,
 ) {
     let client = access::client(config, Arc::clone(&health));
     let client = match client {
         Ok(client) => client,
-        Err(error) => return drop(started.send(Err(error))),
+        Err(error) => return drop(first.started.send(Err(error))),
     };
-    if started.send(Ok(())).is_err() {
+    if first.started.send(Ok(())).is_err() {
         return;
     }
+    let restored = restore(&options, &health);
+    // Whoever does not wait for it need not know.
+    let _ = first.has_restored.send(restored.1);
     let (node, spread) = (options.node.clone(), options.spread);
     tokio::spawn(events::tell(client.clone(), Arc::clone(&health), node, spread));
     let mut keeper = Keeper::new(options, health, restored, updates);
