@@ -4,7 +4,7 @@
 //! the addresses that it gives itself, and may make new ones without end. So a subject has so many lines in a row,
 //! and then one in a while.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use podgate_flowtable::Time;
@@ -125,8 +125,9 @@ impl Alarms {
     /// Returns what is to be logged.
     fn change(&mut self, about: Subject, alarms: Vec<String>, now: Time) -> Vec<String> {
         let Standing { alarms: before, until, lines } = self.0.entry(about).or_default();
-        let new = alarms.iter().filter(|alarm| !before.contains(alarm));
-        let logged = new.flat_map(|alarm| lines.of(alarm, now)).collect();
+        let known: HashSet<&String> = before.iter().collect();
+        let new = alarms.iter().filter(|alarm| !known.contains(alarm));
+        let logged = new.flat_map(|alarm| lines.of(about, alarm, now)).collect();
         (*before, *until) = (alarms, None);
         logged
     }
@@ -134,11 +135,11 @@ impl Alarms {
     /// Returns what is to be logged.
     fn pass(&mut self, now: Time) -> Vec<String> {
         let mut logged = Vec::new();
-        for standing in self.0.values_mut() {
+        for (about, standing) in &mut self.0 {
             if standing.until.is_some_and(|until| until <= now) {
                 (standing.alarms, standing.until) = (Vec::new(), None);
             }
-            logged.extend(standing.lines.caught_up(now));
+            logged.extend(standing.lines.caught_up(*about, now));
         }
         logged
     }
@@ -152,22 +153,24 @@ fn log(lines: Vec<String>) {
 
 impl Lines {
     /// What is logged where `alarm` comes.
-    fn of(&mut self, alarm: &str, now: Time) -> impl Iterator<Item = String> + use<> {
-        let caught_up = self.caught_up(now);
+    fn of(&mut self, about: Subject, alarm: &str, now: Time) -> impl Iterator<Item = String> + use<> {
+        let caught_up = self.caught_up(about, now);
         let line = self.take().then(|| alarm.to_owned());
         self.withheld += u64::from(line.is_none());
         caught_up.into_iter().chain(line)
     }
 
     /// What there is to say of those that were withheld.
-    fn caught_up(&mut self, now: Time) -> Option<String> {
+    fn caught_up(&mut self, about: Subject, now: Time) -> Option<String> {
         let more = now.since(self.since).as_nanos() / ONE_MORE_AFTER.as_nanos();
         if more > 0 {
             (self.used, self.since) = (self.used.saturating_sub(more.min(u128::from(IN_A_ROW)) as u32), now);
         }
         (self.withheld > 0 && self.take()).then(|| {
-            let withheld = std::mem::take(&mut self.withheld);
-            format!("{withheld} more alarms were not logged; 'podgate status' has those that stand")
+            let (withheld, about) = (std::mem::take(&mut self.withheld), about.name());
+            format!(
+                "{withheld} more alarms about {about} were not logged; 'podgate status' has those that stand"
+            )
         })
     }
 
@@ -214,7 +217,8 @@ mod tests {
         }
         // In a row, and one in ten seconds of a hundred, which says how many there were besides.
         assert_eq!(lines.len(), 50 + 9);
-        let withheld = "9950 more alarms were not logged; 'podgate status' has those that stand";
+        let withheld =
+            "9950 more alarms about addresses were not logged; 'podgate status' has those that stand";
         assert_eq!(lines[49..51], ["it has address 49", withheld]);
         assert_eq!(known.about(Subject::Addresses), ["it has address 99999"]);
         let other = known.change(Subject::Ports, alarms(&["a"]), at(100));

@@ -23,6 +23,7 @@ mod ruleset;
 
 use std::collections::BTreeSet;
 
+use futures::future::{join, join_all};
 use generation::Generation;
 use listing::Found;
 use nft::{NftError, apply, check, list};
@@ -112,11 +113,19 @@ impl Fence {
         let tells_bridges = |plan: &mut Plan, it_does| {
             plan.bridged.iter_mut().for_each(|bridged| bridged.kernel_tells_bridges = it_does);
         };
+        // A gateway that starts again is waited for: both ways are asked about at once.
+        tells_bridges(plan, false);
+        let without = ruleset::whole(plan, &BTreeSet::new());
         tells_bridges(plan, true);
-        if check(&ruleset::whole(plan, &BTreeSet::new())).await.is_ok() {
+        let with = ruleset::whole(plan, &BTreeSet::new());
+        let (with, without) = join(check(&with), check(&without)).await;
+        if with.is_ok() {
             return Ok(());
         }
         tells_bridges(plan, false);
+        if without.is_ok() {
+            return Ok(());
+        }
         for family in plan.families() {
             let told = check(&ruleset::of_family(plan, family, &BTreeSet::new())).await;
             told.map_err(|error| missing(error, family))?;
@@ -216,8 +225,8 @@ impl Fence {
 
     async fn find(&self) -> Result<Found, FenceError> {
         let mut found = Found::default();
-        for family in self.plan.families() {
-            let listed = list(family, &self.plan.table).await;
+        let all = join_all(self.plan.families().map(|family| list(family, &self.plan.table))).await;
+        for (family, listed) in self.plan.families().zip(all) {
             let listed = listed.map_err(|error| refused(error, family, &self.plan.table, "read it"))?;
             found.add(&listed).map_err(|reason| FenceError::Refused {
                 table: format!("{family} {}", self.plan.table),
