@@ -64,7 +64,9 @@ pub struct Obeyed {
 
 impl Obeyed {
     /// What [`Obeyed::columns`] are called.
-    pub const TITLES: [&str; 6] = ["edits", "p50 ms", "p99 ms", "max ms", "deny p99", "allow p99"];
+    pub fn titles() -> String {
+        aligned(["edits", "p50 ms", "p99 ms", "max ms", "deny p99", "allow p99"])
+    }
 
     /// From each edit to the first datagram that was sent after it and obeyed. The last one was over at `over`.
     pub fn of(probe: &Passage, edits: &[Edit], over: Instant) -> anyhow::Result<Self> {
@@ -83,7 +85,7 @@ impl Obeyed {
     }
 
     /// How many there were, and how long they took.
-    pub fn columns(&mut self) -> [String; 6] {
+    pub fn columns(&mut self) -> String {
         let [deny, allow] = &mut self.of;
         let times = [
             percentile(&mut self.all, 50),
@@ -93,8 +95,12 @@ impl Obeyed {
             percentile(allow, 99),
         ];
         let [p50, p99, max, deny, allow] = times.map(|ms| format!("{ms:.1}"));
-        [self.all.len().to_string(), p50, p99, max, deny, allow]
+        aligned([&self.all.len().to_string(), &p50, &p99, &max, &deny, &allow])
     }
+}
+
+fn aligned(columns: [&str; 6]) -> String {
+    columns.map(|column| format!("{column:>9}")).join(" ")
 }
 
 /// The smallest of `values` that so many of a hundred stay within.

@@ -47,7 +47,7 @@ fn main() -> anyhow::Result<()> {
     }
     let mut gateway = Gateway::of_api(&node, &api, &["--on-exit", "detach"]);
     println!("{} policies besides, {} changes of each kind", options.policies, options.changes);
-    row("change", Obeyed::TITLES);
+    println!("{:22} {}", "change", Obeyed::titles());
     // Isolates the server, and allows nothing.
     let isolating =
         policy("bench/isolating", "{podSelector: {matchLabels: {app: server}}, policyTypes: [Ingress]}");
@@ -79,7 +79,7 @@ fn measure(options: &Options, node: &Node, what: &str, change: impl Fn(bool)) ->
     })?;
     let over = Instant::now();
     let mut obeyed = Obeyed::of(&probe.stop(QUIET), &edits, over)?;
-    row(what, obeyed.columns());
+    println!("{what:22} {}", obeyed.columns());
     if obeyed.strays > 0 {
         println!(
             "{} datagrams of the probe were treated by the policy of before after one had obeyed",
@@ -87,9 +87,4 @@ fn measure(options: &Options, node: &Node, what: &str, change: impl Fn(bool)) ->
         );
     }
     Ok(())
-}
-
-fn row(what: &str, columns: [impl AsRef<str>; 6]) {
-    let columns = columns.each_ref().map(|column| format!("{:>9}", column.as_ref()));
-    println!("{what:22} {}", columns.join(" "));
 }

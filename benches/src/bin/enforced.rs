@@ -51,7 +51,7 @@ fn main() -> anyhow::Result<()> {
         "{} policies, {} edits, probe {} a second, unaffected flow {} a second",
         options.policies, options.changes, options.probe_pps, options.flow_pps
     );
-    row("manifests", Obeyed::TITLES, ["flow: lost", "denied: through"]);
+    println!("{:10} {} {:>14} {:>16}", "manifests", Obeyed::titles(), "flow: lost", "denied: through");
     for layout in ["one-file", "file-each"] {
         if options.layout.as_deref().is_none_or(|wanted| wanted == layout) {
             measure(&options, layout)?;
@@ -141,7 +141,7 @@ fn measure(options: &Options, layout: &str) -> anyhow::Result<()> {
     let mut obeyed = Obeyed::of(&probe, &edits, over)?;
     let lost = format!("{} of {}", flow.lost(), flow.sent.len());
     let through = format!("{} of {}", denied.came.len() - denied.lost(), denied.sent.len());
-    row(layout, obeyed.columns(), [&lost, &through]);
+    println!("{layout:10} {} {lost:>14} {through:>16}", obeyed.columns());
     if obeyed.strays > 0 {
         println!(
             "{} datagrams of the probe were treated by the policy of before after one had obeyed",
@@ -155,11 +155,6 @@ fn measure(options: &Options, layout: &str) -> anyhow::Result<()> {
     let p99 = status.publish_p99_ms.unwrap_or_default();
     println!("{:10} as the gateway sees it, noticed to published: p99 {p99:.1} ms", "");
     Ok(())
-}
-
-fn row(layout: &str, columns: [impl AsRef<str>; 6], [lost, through]: [&str; 2]) {
-    let columns = columns.each_ref().map(|column| format!("{:>9}", column.as_ref()));
-    println!("{layout:10} {} {lost:>14} {through:>16}", columns.join(" "));
 }
 
 /// How long after an edit losses were sent: edit, milliseconds, number.
