@@ -15,7 +15,7 @@ use crate::name::unique;
 use crate::node::BRIDGE;
 use crate::program::{PATIENCE, podgate};
 use crate::space::finish;
-use crate::{ApiServer, Instance, Node, Pod, RoutedNode, Space, eventually, wait_until};
+use crate::{ApiServer, Instance, Node, Pod, RoutedNode, Space, eventually};
 
 /// A running gateway. Dropping it kills it and detaches what it held.
 #[derive(Debug)]
@@ -169,7 +169,7 @@ impl Gateway {
     pub fn apply(&self, policies: &str) -> Duration {
         let before = self.instance.status().epoch;
         self.write("policies.yaml", policies);
-        wait_until("the edited policies are in force", PATIENCE, || self.instance.status().epoch > before)
+        self.instance.wait_for_policies(&self.manifests(), before)
     }
 
     /// Tells it of the node's pods as they are now, and waits until all are guarded.

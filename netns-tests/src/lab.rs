@@ -80,7 +80,7 @@ impl TestLab {
     pub fn apply(&self, policies: &str) -> Duration {
         let before = self.instance.status().epoch;
         self.write("policies.yaml", policies);
-        wait_until("the edited policies are in force", PATIENCE, || self.instance.status().epoch > before)
+        self.instance.wait_for_policies(&self.manifests(), before)
     }
 
     /// The namespace of the node.

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use podgate_control::agent::Paths;
 use podgate_control::api::{Client, EventRecord, InForce, PortStatus, Status};
+use podgate_control::source::Directory;
+use podgate_control::tools::Survey;
 
 use crate::space::{Finished, finish};
 use crate::{Events, wait_until};
@@ -93,6 +95,19 @@ impl Instance {
         let client = Client::new(&Paths::new(&run_dir, &self.name).socket());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(client.in_force()).unwrap_or_else(|error| panic!("{}: {error}", self.name))
+    }
+
+    /// Waits until the policies of these manifests are in force, by a later snapshot than that one; returns how long
+    /// that took. Snapshots have other reasons than policies, too.
+    #[track_caller]
+    pub fn wait_for_policies(&self, manifests: &Path, after: Option<u32>) -> Duration {
+        let wanted = Directory::new([manifests]).load().expect("good manifests").cluster;
+        wait_until("the edited policies are in force", PATIENCE, || {
+            self.status().epoch > after && {
+                let found = Survey::of_gateway(self.in_force()).expect("objects");
+                found.cluster.policies() == wanted.policies()
+            }
+        })
     }
 
     /// Status of the port behind which the pod is.

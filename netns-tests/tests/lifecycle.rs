@@ -4,10 +4,15 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use podgate_netns_tests::manifest::policy;
+use podgate_netns_tests::node::BRIDGE;
 use podgate_netns_tests::traffic::{DENIED_AFTER, Reach, Server, reach, reach_within};
-use podgate_netns_tests::{Footprint, Gateway, Node, Turn};
+use podgate_netns_tests::{Footprint, Gateway, Node, Turn, space, wait_until};
+
+const SOON: Duration = Duration::from_secs(20);
 
 /// The gateway's own command, with other values for some options, run to its end.
 fn run(gateway: &Gateway, options: &[(&str, &str)]) -> (Option<i32>, String) {
@@ -54,6 +59,39 @@ fn a_restart_that_fails_leaves_a_held_guard_closed() {
     gateway.launch();
     gateway.instance.wait_for_pods(["a/client", "a/server"]);
     assert_eq!(reach(&node.pod("a/client").space, node.pod("a/server").v4, 80), Reach::Connected);
+}
+
+#[test]
+fn a_port_that_goes_while_a_gateway_starts_does_not_keep_it_from_that() {
+    let _turn = Turn::shared();
+    let node = Node::with_pods(&["a/client", "a/server"]);
+    let _server = Server::start(node.pod("a/server"), 80);
+    let policies = policy("a/deny", "{podSelector: {}, policyTypes: [Ingress]}");
+    let mut gateway = Gateway::prepare(&node, &policies, &[]);
+    let ip = |words: &str| {
+        let finished = space::finish(node.space.command("ip").args(words.split(' ')));
+        assert_eq!(finished.code, 0, "{words}: {}", finished.stderr);
+    };
+    let plug_in = |name: &str| {
+        ip(&format!("link add {name} type veth peer name {name}-pod"));
+        ip(&format!("link set {name} master {BRIDGE} up"));
+    };
+    // As after a boot, and where a gateway has guarded it before.
+    plug_in("goes0");
+    for start in 0..2 {
+        gateway.launch();
+        // By then ports have been looked at, and none has been guarded.
+        wait_until("it starts", SOON, || gateway.log().matches("flow table").count() > start);
+        ip(&format!("link del goes{start}"));
+        gateway.instance.wait_for_pods(["a/client", "a/server"]);
+        assert!(closed(&node), "start {start}");
+        let name = format!("goes{}", start + 1);
+        plug_in(&name);
+        wait_until("the next is guarded", SOON, || {
+            gateway.instance.status().ports.iter().any(|port| port.device == name)
+        });
+        gateway.end(Signal::SIGTERM);
+    }
 }
 
 #[test]

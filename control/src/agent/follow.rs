@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use podgate_dataplane::mac::Mac;
+use podgate_dataplane::steer::SteerError;
 
 use super::alarms::Subject;
 use super::gateway::Gateway;
 use super::preflight;
 use super::scope::{GuardedBridge, Scope};
-use super::start::StartError;
 use crate::fence::Port;
 use crate::net::{AdminState, Event, Link, Monitor, NetError, Netlink, Peer, PodEnd};
 
@@ -282,40 +282,42 @@ impl<'a> Follow<'a> {
             Ok(changed) => {
                 let was_down = self.troubles.remove(&link.index).is_some_and(|trouble| trouble.set_down);
                 if was_down && let Err(error) = self.netlink.set_state(link.index, AdminState::Up).await {
-                    self.trouble(link, format!("{error}; it is guarded now, and was set down before"), false);
+                    let told = format!("{error}; it is guarded now, and was set down before");
+                    self.trouble(link.index, told, false);
                 } else if let Err(error) = preflight::check_mtu(&end) {
                     // Guarded all the same: what is too large for the trunk is dropped, not passed.
-                    self.trouble(link, error.to_string(), false);
+                    self.trouble(link.index, error.to_string(), false);
                 }
                 changed
             }
             Err(error) => {
-                self.keep_closed(link, is_known, error.into()).await;
+                self.keep_closed(&end, is_known, error).await;
                 false
             }
         }
     }
 
     /// Sees to a port that could not be guarded.
-    async fn keep_closed(&mut self, link: &Link, is_guarded: bool, error: StartError) {
-        match self.netlink.link(link.index).await {
+    pub(super) async fn keep_closed(&mut self, end: &PodEnd, is_guarded: bool, error: SteerError) {
+        let (index, name) = (end.host_index, &end.host_name);
+        match self.netlink.link(index).await {
             // It is gone; the event that says so is on its way.
             Err(gone) if gone.is_gone() => return,
-            _ if is_guarded => return self.trouble(link, error.to_string(), false),
+            _ if is_guarded => return self.trouble(index, error.to_string(), false),
             _ => {}
         }
-        let set = self.netlink.set_state(link.index, AdminState::Down).await;
+        let set = self.netlink.set_state(index, AdminState::Down).await;
         let done = match &set {
             Ok(()) => "it is set down until it can be guarded".to_owned(),
             Err(error) => format!("IT IS OPEN: it could not be set down either ({error})"),
         };
-        self.trouble(link, format!("{} is not guarded: {error}; {done}", link.name), set.is_ok());
+        self.trouble(index, format!("{name} is not guarded: {error}; {done}"), set.is_ok());
     }
 
-    fn trouble(&mut self, link: &Link, told: String, set_down: bool) {
+    fn trouble(&mut self, index: u32, told: String, set_down: bool) {
         // Once set down by us, it is for us to set it up again.
-        let set_down = set_down || self.troubles.get(&link.index).is_some_and(|trouble| trouble.set_down);
-        self.troubles.insert(link.index, Trouble { told, set_down });
+        let set_down = set_down || self.troubles.get(&index).is_some_and(|trouble| trouble.set_down);
+        self.troubles.insert(index, Trouble { told, set_down });
     }
 
     /// A device that is gone, or no port of the bridge any more.

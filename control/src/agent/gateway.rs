@@ -183,7 +183,8 @@ impl Gateway {
     }
 
     /// Takes up the devices a former gateway guarded, under the numbers they had, and cleans up
-    /// after those that are gone. `ends` are those of every port of the bridge.
+    /// after those that are gone. `ends` are those of every port of the bridge. One that cannot be guarded anew is
+    /// held as it was, and left to be taken up like one that is not known: it may be about to go.
     pub(super) fn adopt(&self, ends: &[PodEnd]) -> Result<(), SteerError> {
         let mut state = self.state();
         for (ifindex, id) in state.steering.adopted()? {
@@ -199,11 +200,16 @@ impl Gateway {
                     if let Some(pod) = state.attachments.pod_at(ifindex, &end.host_name) {
                         state.ports.tell(ifindex, pod);
                     }
-                    state.steering.guard(id, &device)?;
+                    if let Err(error) = state.steering.guard(id, &device) {
+                        tracing::debug!(%error, "a port that was guarded could not be guarded anew");
+                        state.ports.remove(ifindex);
+                    }
                 }
                 None => {
                     state.ports.retire(id);
-                    state.steering.release(id, ifindex)?;
+                    if let Err(error) = state.steering.release(id, ifindex) {
+                        tracing::warn!(%error, "what is left of a port could not be removed");
+                    }
                 }
             }
         }

@@ -160,8 +160,12 @@ async fn guard(
         _ => Vec::new(),
     };
     gateway.raise_fence(paths, fence, &ends, others).await?;
+    // A port may go while this starts, and one that cannot be guarded is not to keep the others from it.
+    let mut unguarded = Vec::new();
     for end in &ends {
-        gateway.take_up(end).map_err(StartError::from)?;
+        if let Err(error) = gateway.take_up(end) {
+            unguarded.push((end, error));
+        }
     }
     gateway.set_node_addresses(netlink.host_addresses().await?);
     // What was kept on disk of an API server has been read meanwhile.
@@ -188,6 +192,10 @@ async fn guard(
     let server = api::serve(&paths.socket(), Arc::clone(&gateway), door)?;
     tokio::pin!(server);
     gateway.settle().map_err(StartError::from)?;
+    // From here on it has started: what is set down now is set up again by the one who has done so.
+    for (end, error) in unguarded {
+        follow.keep_closed(end, false, error).await;
+    }
     if let Err(error) = carry::forget(&paths.flows()) {
         tracing::warn!("flows from before this start may come back after a crash: {error}");
     }

@@ -27,7 +27,7 @@ pub enum ConfProblem {
     /// Results are not handed on.
     #[error(
         "\"cniVersion\" is {version:?}, by which a plugin is not told of the interface that the one before it made; \
-         0.3.1 or later is needed"
+         0.3.0 or later is needed"
     )]
     TooOld {
         /// What it says.

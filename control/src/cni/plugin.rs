@@ -136,7 +136,7 @@ async fn status(settings: &Settings) -> Result<(), CniError> {
     };
     match timeout(TELL_WITHIN.min(settings.timeout), client.cni_status()).await {
         Ok(Ok(readiness)) => readiness.not_ready.map_or(Ok(()), |why| Err(not_available(why))),
-        Ok(Err(error)) => Err(not_available(away(&error, settings))),
+        Ok(Err(error)) => Err(not_available(away(&error, None))),
         Err(_) => Err(not_available(silent(settings))),
     }
 }
@@ -184,22 +184,26 @@ where
     };
     match timeout(settings.timeout, asked).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(CniError::new(Code::TryAgain, away(&error, settings))),
+        Ok(Err(error)) => Err(CniError::new(Code::TryAgain, away(&error, Some(settings.timeout)))),
         Err(_) => {
-            let why = last.map_or_else(|| silent(settings), |error| away(&error, settings));
+            let why = last.map_or_else(|| silent(settings), |error| away(&error, Some(settings.timeout)));
             Err(CniError::new(Code::TryAgain, why))
         }
     }
 }
 
-fn away(error: &ClientError, settings: &Settings) -> String {
+/// `asked` is for how long, if more than once.
+fn away(error: &ClientError, asked: Option<Duration>) -> String {
     match error {
-        ClientError::Connect { path, source } => format!(
-            "no podgate gateway answers at {} ({source}), asked for {}: see to it that podgate runs on this node, or \
-             name its socket in the entry of {PLUGIN} (\"socket\"); the runtime tries again by itself",
-            path.display(),
-            humantime::format_duration(settings.timeout)
-        ),
+        ClientError::Connect { path, source } => {
+            let asked = asked.map(|asked| format!(", asked for {}", humantime::format_duration(asked)));
+            format!(
+                "no podgate gateway answers at {} ({source}){}: see to it that podgate runs on this node, or name its \
+                 socket in the entry of {PLUGIN} (\"socket\"); the runtime tries again by itself",
+                path.display(),
+                asked.unwrap_or_default()
+            )
+        }
         other => other.to_string(),
     }
 }

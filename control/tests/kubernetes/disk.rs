@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use podgate_control::source::{KubernetesOptions, SourceStatus, StateOrigin};
+use serde_json::json;
 
-use crate::fixture::{Api, NAMESPACES, PODS, names, pod};
+use crate::fixture::{Api, NAMESPACES, PODS, POLICIES, names, pod, policy};
 
 #[tokio::test]
 async fn a_restart_while_the_server_is_away_uses_what_was_kept() {
@@ -32,6 +33,37 @@ async fn a_restart_while_the_server_is_away_uses_what_was_kept() {
     api.serve().await;
     again.until("b is there", |cluster| names(cluster) == ["a", "b"]).await;
     again.until_status("it is live", SourceStatus::is_current).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_kept_and_told_after_a_restart_too() {
+    let mut api = Api::start().await;
+    api.put(POLICIES, policy("p", &json!({"podSelector": {}})));
+    let mut following = api.follow().await;
+    following.next().await;
+    let has = |text: &'static str| {
+        let saved = api.saved();
+        move |_: &_| {
+            fs::read_to_string(&saved).is_ok_and(|kept| kept.contains("\"p\"") && kept.contains(text))
+        }
+    };
+    following.until_status("it is saved", has("")).await;
+    // The last good one stays in force: nothing changes but that it is not what there is.
+    api.put(POLICIES, policy("p", &json!({"podSelector": {}, "later": []})));
+    following.next().await;
+    following.until_status("that is saved", has("later")).await;
+    drop(following);
+    api.end();
+    let mut again = api.follow().await;
+    assert_eq!(again.first().await.unwrap().cluster.policies().len(), 1);
+    assert_eq!(again.status().troubles.len(), 1);
+
+    // And mended as it was before.
+    api.put(POLICIES, policy("p", &json!({"podSelector": {}})));
+    api.serve().await;
+    again.until_status("it is mended", |status| status.is_current() && status.troubles.is_empty()).await;
+    let is_clean = |_: &_| fs::read_to_string(api.saved()).is_ok_and(|kept| !kept.contains("later"));
+    again.until_status("that is saved, too", is_clean).await;
 }
 
 /// Guards come up before anything is known; they are not to wait for a server.

@@ -27,8 +27,8 @@ pub enum AccessError {
     InCluster(#[source] InClusterError),
     /// The kubeconfig does not say it.
     #[error(
-        "{}: the kubeconfig cannot be used: {reason}; name another file with --kubeconfig, or a context with \
-         --context",
+        "{}: the kubeconfig cannot be used: {reason}; mend it, or name another file with --kubeconfig or another \
+         context with --context",
         .file.display()
     )]
     Kubeconfig {
@@ -90,6 +90,8 @@ fn told(error: &KubeconfigError) -> String {
         KubeconfigError::LoadClientCertificate(error) => of("client-certificate", error),
         KubeconfigError::LoadClientKey(error) => of("client-key", error),
         KubeconfigError::LoadContext(context) => format!("it has no context {context:?}"),
+        // With an excerpt of the file in the lines below.
+        KubeconfigError::Parse(error) => error.to_string().lines().next().unwrap_or_default().to_owned(),
         error => error.to_string(),
     }
 }

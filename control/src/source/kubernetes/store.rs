@@ -111,7 +111,8 @@ impl Store {
         kept.listing.get_or_insert_default().insert(key, entry);
     }
 
-    /// The list has ended: what is not in it is not there. Returns whether the cluster has changed.
+    /// The list has ended: what is not in it is not there. Returns whether the cluster has changed, or what cannot be
+    /// used of it.
     pub(super) fn complete(&mut self, part: Part) -> bool {
         let kept = &mut self.parts[part.index()];
         kept.was_listed = true;
@@ -130,7 +131,7 @@ impl Store {
         changed
     }
 
-    /// An object is there, or is another now. Returns whether the cluster has changed.
+    /// An object is there, or is another now. Returns the same.
     pub(super) fn apply(&mut self, kind: Kind, received: &Received) -> bool {
         let part = kind.part();
         let kept = &self.parts[part.index()];
@@ -148,7 +149,7 @@ impl Store {
         self.put(part, &key, entry)
     }
 
-    /// An object is gone. Returns whether the cluster has changed.
+    /// An object is gone. Returns the same.
     pub(super) fn delete(&mut self, kind: Kind, received: &Received) -> bool {
         let part = kind.part();
         let kept = &mut self.parts[part.index()];
@@ -179,17 +180,17 @@ impl Store {
                 self.troubles.remove(&(part, key.clone()));
             }
         }
-        let (objects, owner) = (entry.objects.clone(), entry.owner.clone());
+        let (objects, owner, trouble) = (entry.objects.clone(), entry.owner.clone(), entry.trouble.clone());
         let before = self.parts[part.index()].entries.insert(key.clone(), entry);
         if let Some(before) = before {
             if before.objects == objects && before.owner == owner {
-                return false;
+                return before.trouble != trouble;
             }
             let is_there = |title: &str| objects.iter().any(|object| object.title() == title);
             let left_out = before.objects.iter().filter(|object| !is_there(&object.title()));
             left_out.for_each(|object| take_out(object, &mut self.cluster));
         } else if objects.is_empty() {
-            return false;
+            return trouble.is_some();
         }
         if part == Part::Pods {
             match owner {
@@ -242,7 +243,7 @@ impl Store {
             self.background.owners.remove(key);
         }
         entry.objects.iter().for_each(|object| take_out(object, &mut self.cluster));
-        !entry.objects.is_empty()
+        !entry.objects.is_empty() || entry.trouble.is_some()
     }
 }
 
