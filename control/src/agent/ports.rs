@@ -103,9 +103,7 @@ impl Port {
             })
         })
     }
-}
 
-impl Port {
     /// Whether what the runtime has told speaks for that pod, or for none.
     fn may_be_of(&self, pod: &Pod) -> bool {
         self.told.as_ref().is_none_or(|told| told.is(pod))
