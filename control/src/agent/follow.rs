@@ -69,7 +69,7 @@ impl<'a> Follow<'a> {
     pub(super) fn note_sizes(&mut self, ends: &[PodEnd]) {
         for end in ends {
             if let Err(error) = preflight::check_mtu(end) {
-                self.troubles.insert(end.host_index, Trouble { told: error.to_string(), set_down: false });
+                self.trouble(end.host_index, error.to_string(), false);
             }
         }
     }

@@ -60,7 +60,7 @@ impl Steering {
     }
 
     /// Takes the guard off a device, or off what a device that is gone has left. The wire of a
-    /// device that is still there is open afterwards.
+    /// device that is still there is open afterwards. A number that is another device's by now stays that one's.
     pub fn release(&mut self, port: PortId, ifindex: u32) -> Result<(), SteerError> {
         for pin in [self.pins.port_ingress(ifindex), self.pins.port_egress(ifindex)] {
             match std::fs::remove_file(&pin) {
@@ -70,9 +70,12 @@ impl Steering {
             }
         }
         let _ = self.ports.remove(&ifindex);
-        self.devices
-            .set(u32::from(port.number()), 0, 0)
-            .map_err(|source| SteerError::Map { map: "devices", source })
+        let (number, failed) =
+            (u32::from(port.number()), |source| SteerError::Map { map: "devices", source });
+        if self.devices.get(&number, 0).map_err(failed)? != ifindex {
+            return Ok(());
+        }
+        self.devices.set(number, 0, 0).map_err(failed)
     }
 
     /// Guarded devices on which another program stands ahead of ours, or ours is missing.
